@@ -86,6 +86,8 @@ def values_of(row: InvocationRow, column: str, zone: str) -> tuple[Any, ...]:
     if column.startswith("metadata."):
         value = (given["metadata"] or {}).get(column.removeprefix("metadata."))
         return (None if value is None else "true" if value is True else str(value),)
+    if column == "request_model" and given[column] is None:  # asked for by the name that answered
+        return (given["model_name"],)
     if column in given:
         return (given[column],)
     local = datetime.fromisoformat(given["timestamp"]).astimezone(ZoneInfo(zone))

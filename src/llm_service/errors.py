@@ -36,36 +36,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from llm_service.extras import install
 from llm_service.redaction import clean, quoted, shown
 
 __all__ = [
-    "BudgetError",
-    "BudgetExceeded",
-    "BudgetUnreadableError",
-    "CommitTimeoutError",
-    "ConfigError",
-    "ConfigErrors",
-    "DatabaseUnusableError",
-    "DuplicateInvocationError",
-    "ForeignDatabaseError",
-    "JustificationNeededError",
-    "MissingPackageError",
-    "NewerSchemaError",
-    "PlantedFileError",
-    "QueryError",
-    "RecordDroppedError",
-    "RecordError",
-    "RecordQuarantinedError",
-    "SQLiteTooOldError",
-    "SettingsError",
-    "SignalError",
-    "StoreError",
-    "TelemetryError",
-    "UnknownPriceError",
-    "UnknownRunError",
-    "UnknownTokensError",
-    "UnsupportedLoopError",
-]
+    "BudgetError", "BudgetExceeded", "BudgetUnreadableError", "CommitTimeoutError", "ConfigError", "ConfigErrors",
+    "DatabaseUnusableError", "DuplicateInvocationError", "ForeignDatabaseError", "JustificationNeededError",
+    "MissingPackageError", "NewerSchemaError", "PlantedFileError", "QueryError", "RecordDroppedError", "RecordError",
+    "RecordQuarantinedError", "SQLiteTooOldError", "SettingsError", "SignalError", "StoreError", "TelemetryError",
+    "UnknownPriceError", "UnknownRunError", "UnknownTokensError", "UnsupportedLoopError",
+]  # fmt: skip
 
 
 _MOST_LISTED: Final = 50
@@ -190,9 +170,7 @@ class MissingPackageError(TelemetryError, ImportError):
     """
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs {package}: pip install {package} (the extra `{extra}` of llm-service-telemetry)"
-        )
+        super().__init__(f"{what} needs {package}: {install(extra)}")
         self.package = package
 
 
@@ -209,11 +187,12 @@ class BudgetError(TelemetryError):
 
     Attributes:
         budget: the name of the policy that is in the way.
+        problem: the message without `remedy`, which is what a program can do about it.
     """
 
-    def __init__(self, message: str, budget: str) -> None:
-        super().__init__(clean(message))
-        self.budget = budget
+    def __init__(self, problem: str, budget: str, remedy: str = "") -> None:
+        super().__init__(clean(f"{problem}; {remedy}" if remedy else problem))
+        self.budget, self.problem, self.remedy = budget, clean(problem), remedy
 
 
 class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such limits look for
@@ -256,6 +235,10 @@ class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such l
             else f"budget {budget}{of}: {asked:,} {metric} more do not fit into {limit:,} a {window}: "
             f"{spent:,} spent, {reserved:,} reserved, {unknown:,} unknown{until}",
             budget,
+            "calls of unknown outcome hold a part: llm-telemetry budgets holds shows them, budgets release or "
+            "budgets reconcile settles them"
+            if unknown
+            else "",
         )
         self.window = window
         self.metric = metric
@@ -277,12 +260,12 @@ class UnknownPriceError(BudgetError):
     """
 
     def __init__(self, budget: str, model_name: str | None, missing: tuple[str, ...] = ()) -> None:
-        lacks = f": it lacks {', and '.join(missing)}" if missing else ""
+        lacks = f"it lacks {', and '.join(missing)}; give that, or" if missing else "give"
         super().__init__(
-            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown{lacks}; give that, or "
-            "an amount: budget=0.10 (USD) to invocation(), usd= to reserve(); or set unknown_price_usd or "
-            "unknown_price in policies.yaml",
+            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown",
             budget,
+            f"{lacks} an amount: budget=0.10 (USD) to invocation(), usd= to reserve(); or set unknown_price_usd or "
+            "unknown_price in policies.yaml",
         )
         self.model_name = model_name
         self.missing = missing
@@ -297,10 +280,10 @@ class UnknownTokensError(BudgetError):
 
     def __init__(self, budget: str, model_name: str | None) -> None:
         super().__init__(
-            f"budget {budget}: how many tokens a call of {shown(model_name)} takes at most is unknown; give "
-            "max_tokens= and prompt= or prompt_tokens=, or tokens= to budgets.reserve, or max_output_tokens in "
-            "models.yaml",
+            f"budget {budget}: how many tokens a call of {shown(model_name)} takes at most is unknown",
             budget,
+            "give max_tokens= and prompt= or prompt_tokens=, or tokens= to budgets.reserve, or max_output_tokens in "
+            "models.yaml",
         )
         self.model_name = model_name
 
@@ -314,8 +297,9 @@ class BudgetUnreadableError(BudgetError):
     def __init__(self, budget: str, window: str) -> None:
         super().__init__(
             f"budget {budget}: what is counted for the window {window} is damaged in the file, so nobody knows whether "
-            "the call fits; recount it: llm-telemetry doctor --repair",
+            "the call fits",
             budget,
+            "recount it: llm-telemetry doctor --repair",
         )
         self.window = window
 
@@ -328,9 +312,8 @@ class JustificationNeededError(BudgetError):
     """
 
     def __init__(self, budget: str, asked: Decimal, allowed: Decimal) -> None:
-        super().__init__(
-            f"budget {budget}: ${asked:,f} is above ${allowed:,f}, which needs a reason; give justification=", budget
-        )
+        why = f"budget {budget}: ${asked:,f} is above ${allowed:,f}, which needs a reason"
+        super().__init__(why, budget, "give justification=")
         self.asked = asked
         self.allowed = allowed
 

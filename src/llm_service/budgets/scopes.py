@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from llm_service.budgets.windows import Span, Window, window_named
 from llm_service.redaction import stored_name
 
-__all__ = ["FIELDS", "Call", "Counter", "CounterKey", "Field", "counter_key", "subject_of"]
+__all__ = ["FIELDS", "Call", "Counter", "CounterKey", "Field", "counter_key", "covers", "subject_of"]
 
 Field = Literal["agent", "tool", "model", "user", "session", "run"]
 FIELDS: Final[tuple[Field, ...]] = ("agent", "tool", "model", "user", "session", "run")
@@ -78,7 +78,7 @@ _DATE: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8})\Z")
 
 
 @lru_cache(maxsize=1024)
-def _covers(field: Field, pattern: str, value: str) -> bool:
+def covers(field: Field, pattern: str, value: str) -> bool:
     """Whether a pattern covers a value. A name may look like a pattern: `claude-opus-5-5[1m]` matches itself."""
     if pattern == value or _pattern(pattern).fullmatch(value):
         return True
@@ -94,7 +94,7 @@ def subject_of(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], call:
     """The subject of a call: a JSON array of the values of `per`; None if the scope does not cover it."""
     for name, patterns in scope.items():
         values = call.values(name)
-        if not any(_covers(name, pattern, value) for pattern in patterns for value in values):
+        if not any(covers(name, pattern, value) for pattern in patterns for value in values):
             return None
     return _json([call.values(name)[0] for name in per])
 

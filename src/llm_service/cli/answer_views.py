@@ -1,6 +1,6 @@
 """How an answer is asked for and shown: columns for its keys and measures, and what is to be said beside its rows."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +9,8 @@ import click
 
 from llm_service.cli.kinds import Kind, kinds_of
 from llm_service.cli.output import say_deleted
-from llm_service.cli.tables import UNKNOWN, Column, Row, bar, count, named, percent, usd
+from llm_service.cli.span_notes import say_failed_spans, say_spans_named
+from llm_service.cli.tables import UNKNOWN, Column, Row, bar, count, named, percent, plural, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.time_range import TimeRange
 
 __all__ = [
-    "answer_kinds", "answered", "bar_column", "document", "heading", "key_columns", "measure_columns", "say_beside",
+    "answer_kinds", "answered", "bar_column", "document", "heading", "key_columns", "key_kinds", "measure_columns",
+    "named_keys", "say_beside",
 ]  # fmt: skip
 
 _HEADINGS: Final = {"invocations": "calls", "total_cost_usd": "cost USD", "total_tokens": "tokens"}
@@ -63,13 +65,19 @@ def document(answer: "Answer") -> dict[str, Any]:
 def answer_kinds(answer: "Answer") -> dict[str, Kind]:
     """What the columns of its rows hold: keys as in rows of calls, else text; measures by their units."""
     from llm_service.telemetry.queries.measures import MEASURES
-    from llm_service.telemetry.queries.rows import InvocationRow
 
-    of_calls = kinds_of(InvocationRow)
-    found: dict[str, Kind] = {key: of_calls.get(key, "text") for key in answer.group_by}
+    found = key_kinds(answer.group_by)
     for name in answer.measures:
         found[name] = "integer" if MEASURES[name].unit in _COUNTED else "number"
     return found
+
+
+def key_kinds(keys: Iterable[str]) -> dict[str, Kind]:
+    """What the columns of keys hold: as in rows of calls, else text."""
+    from llm_service.telemetry.queries.rows import InvocationRow
+
+    of_calls = kinds_of(InvocationRow)
+    return {key: of_calls.get(key, "text") for key in keys}
 
 
 def heading(name: str) -> str:
@@ -79,7 +87,12 @@ def heading(name: str) -> str:
 
 def key_columns(answer: "Answer") -> list[Column]:
     """A column for each key."""
-    return [Column(heading(key), both_ends=True, of=_key_cell(key)) for key in answer.group_by]
+    return named_keys(answer.group_by, {})
+
+
+def named_keys(keys: Iterable[str], own: Mapping[str, Column]) -> list[Column]:
+    """A column for each of these keys: the command's own, or as all keys are shown."""
+    return [own.get(key) or Column(heading(key), both_ends=True, of=_key_cell(key)) for key in keys]
 
 
 def measure_columns(answer: "Answer", given: Collection[str] = ()) -> list[Column]:
@@ -101,15 +114,33 @@ def bar_column(answer: "Answer", measure: str) -> Column:
     return Column("", rank=99, of=lambda row: bar(row[measure], most))
 
 
-def say_beside(target: Target, answer: "Answer", asked: "TimeRange") -> None:
+def say_beside(target: Target, names: Names, answer: "Answer", asked: "TimeRange") -> None:
     """Say below a table, and beside other formats on stderr, what was asked for and is not in the rows, and the range.
 
     Rows beyond the limit are said on stderr in any case.
     """
     if answer.more:
-        click.echo(f"{count(answer.more)} more rows are not shown; give a larger --limit", err=True)
+        are = "is" if answer.more == 1 else "are"
+        click.echo(f"{plural(answer.more, 'more row')} {are} not shown; give a larger --limit", err=True)
     say_deleted(document(answer), err=target.as_json)
+    _say_spans(target, names, answer, asked)
     target.say_range(asked)
+
+
+def _say_spans(target: Target, names: Names, answer: "Answer", asked: "TimeRange") -> None:
+    """Say which spans are not counted, where failures were asked for, or tools or agents, and no call has one."""
+    from llm_service.telemetry.queries.conditions import columns_of
+    from llm_service.telemetry.queries.filters import InvocationFilter, asks_for_spans
+    from llm_service.telemetry.queries.measures import MEASURES
+
+    narrowed = InvocationFilter(**names, since=asked.start, until=asked.end)
+    if asks_for_spans({*answer.group_by} | columns_of(narrowed.conditions())):
+        return
+    for column in ("tool_name", "agent_name"):
+        if column in answer.group_by and all(row[column] is None for row in answer.rows):
+            say_spans_named(target, target.path(), column)
+    if any({"errors", "timeouts"} & {*MEASURES[name].parts} for name in answer.measures):
+        say_failed_spans(target, target.path(), narrowed)
 
 
 def _key_cell(key: str) -> Callable[[Row], str]:

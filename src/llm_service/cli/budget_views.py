@@ -1,14 +1,25 @@
 """How limits and holds are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from llm_service.cli.tables import UNKNOWN, Column, Row, count
+from llm_service.cli.options import SCOPED
+from llm_service.cli.suggestions import suggested
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, plural
 
-__all__ = ["HOLDS", "MENDS", "STATUS", "amount", "colour", "standing"]
+if TYPE_CHECKING:
+    from llm_service.budgets.scopes import Field
+
+__all__ = ["HOLDS", "STATUS", "amount", "colour", "mends", "of_names", "standing"]
+
+_R = TypeVar("_R", bound=Row)
 
 _DAMAGED: Final = "damaged"
-MENDS: Final = "llm-telemetry doctor names it, and doctor --repair counts it anew"
+
+
+def mends() -> str:
+    """What mends damaged sums."""
+    return f"{suggested('doctor')} names it, and with --repair counts it anew"
 
 
 def amount(metric: str, value: float) -> str:
@@ -37,9 +48,13 @@ def _spent(row: Row) -> str:
     if row["damaged"]:
         return _DAMAGED
     if row["limit"] is None:
-        return f"{_part('spent')(row)}, {count(row['tokens'])} tokens, {count(row['calls'])} calls"
+        return f"{_part('spent')(row)}, {plural(row['tokens'], 'token')}, {plural(row['calls'], 'call')}"
     is_unknown = row["metric"] == "usd" and row["unpriced_calls"] and row["unpriced_calls"] == row["calls"]
     return UNKNOWN if is_unknown else amount(row["metric"], row["spent"])
+
+
+def _left(row: Row) -> str:
+    return _DAMAGED if row["damaged"] else "-" if row["left"] is None else _part("left")(row)
 
 
 def _used(row: Row) -> str:
@@ -63,6 +78,7 @@ STATUS: Final = (
     Column("reserved", "right", rank=2, of=_part("reserved")),
     Column("unknown", "right", rank=1, of=_part("unknown")),
     Column("unpriced", "right", rank=3, of=lambda row: count(row["unpriced_calls"])),
+    Column("left", "right", of=_left),
     Column("used", "right", of=_used),
     Column("forecast", "right", rank=4, of=lambda row: "-" if row["forecast"] is None else _part("forecast")(row)),
     Column("resets", whole=True, rank=6),
@@ -89,11 +105,28 @@ def colour(cells: Sequence[str]) -> str | None:
 _USED: Final = [column.name for column in STATUS].index("used")
 
 
+def of_names(rows: Iterable[_R], names: Mapping[str, Any]) -> list[_R]:
+    """Those that are budgets of these names, by column: one for each, or scoped to them; all where none is given."""
+    from llm_service.telemetry.queries.filters import InvocationFilter
+
+    stored = {field: InvocationFilter(**names).stored(column) for field, column in SCOPED.items()}
+    given = {field: name for field, name in stored.items() if name is not None}
+    return [row for row in rows if all(_is_of(row, field, name) for field, name in given.items())]
+
+
+def _is_of(row: Row, field: str, name: str) -> bool:
+    from llm_service.budgets.scopes import covers
+
+    if field in row["per"]:
+        return bool(dict(zip(row["per"], row["subject"], strict=False)).get(field) == name)
+    return any(covers(cast("Field", field), pattern, name) for pattern in row["scope"].get(field, ()))
+
+
 def standing(row: Row, asked: Mapping[str, Any]) -> str:
     """Where a limit stands, beside what was asked for."""
     metric = row["metric"]
     if row["damaged"]:
-        return f"budget {row['budget']}, {row['window']}: what is stored of it is damaged; {MENDS}"
+        return f"budget {row['budget']}, {row['window']}: what is stored of it is damaged; {mends()}"
     wanted, unit = asked[metric], _unit(metric)
     subject = f" of {', '.join(value or '-' for value in row['subject'])}" if row["subject"] else ""
     parts = ", ".join(f"{_part(part)(row)} {part}" for part in ("spent", "reserved", "unknown"))

@@ -8,6 +8,7 @@ import click
 
 from llm_service.cli.options import DATABASE, common, examples
 from llm_service.cli.output import lines, progress
+from llm_service.cli.tables import plural
 from llm_service.cli.target import Target, percent_of
 
 __all__ = ["backup"]
@@ -35,7 +36,7 @@ def backup(*, destination: Path, force: bool, target: Target) -> None:
 def _show(report: dict[str, Any]) -> None:
     """What was copied and how long it took."""
     rows, growth = report["rows"], report["wal_growth_bytes"] / _MIB
-    calls = f"{rows.get('invocations', 0):,} calls, and all rows of {len(rows)} tables"
+    calls = f"{plural(rows.get('invocations', 0), 'call')}, and all rows of {plural(len(rows), 'table')}"
     lines(
         [
             ("from", report["source"]),

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from llm_service.cli.budget_views import HOLDS, MENDS, STATUS, colour, standing
+from llm_service.cli.budget_views import HOLDS, STATUS, colour, mends, of_names, standing
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
 from llm_service.cli.kinds import Kind, kinds_of
-from llm_service.cli.options import FILE, USD, common, examples, seller, zoned
+from llm_service.cli.options import POLICIES, USD, common, examples, scoped, seller, zoned
 from llm_service.cli.output import clean, listing
-from llm_service.cli.tables import Column, Row
+from llm_service.cli.suggestions import suggested
+from llm_service.cli.tables import Column, Row, plural
 from llm_service.cli.target import Target, read, reading
 from llm_service.cli.times import in_zone, shown_time, zone_label
 
 if TYPE_CHECKING:
     from llm_service.budgets.limits import Policy
     from llm_service.budgets.policies import Policies
+    from llm_service.errors import BudgetError
     from llm_service.pricing.book import PriceBook
     from llm_service.telemetry import TelemetryLogger
     from llm_service.telemetry.client.reservation_requests import ReservationRequest
@@ -42,13 +44,10 @@ _NO_POLICIES: Final = (
 
 
 _OTHERS: Final = (
-    "{} of limits that stand in no policy here: programs gave them in Python (policies=), or a policies.yaml elsewhere "
-    "has them; telemetry.budgets.status() shows them there, and a policies.yaml with the same limits here"
+    "{} of limits that are not known here: name the policies.yaml that has them with --policies FILE; of limits that "
+    "programs gave in Python (policies=), telemetry.budgets.status() there, or a policies.yaml with the same limits"
 )
 
-_policies = click.option(
-    "--policies", type=FILE, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
-)
 _policy = click.option(
     "--policy", metavar="NAME", help="The policy without a scope that is in force; default: default, or the only one."
 )
@@ -64,14 +63,21 @@ _policy = click.option(
         "budgets reconcile HOLD_ID --usd 0.17",
     ),
 )
-@_policies
+@POLICIES
 @_policy
+@scoped("Only budgets of this {}: one each, or scoped to it.")
 @zoned
 @formatted()
 @common
 @click.pass_context
 def budgets(
-    context: click.Context, *, policies: Path | None, policy: str | None, output: Output, target: Target
+    context: click.Context,
+    *,
+    policies: Path | None,
+    policy: str | None,
+    names: Mapping[str, str | None],
+    output: Output,
+    target: Target,
 ) -> None:
     """Every limit beside what is spent, reserved and of unknown outcome, with a forecast to the window's end.
 
@@ -81,7 +87,7 @@ def budgets(
     --json: an array of objects, whose `limit` is null where it is not known here.
     """
     if context.invoked_subcommand is not None:
-        if policies or policy or any(target) or output != Output():
+        if policies or policy or any(target) or any(names.values()) or output != Output():
             command = f"budgets {context.invoked_subcommand}"
             raise click.UsageError(f"give options after the command they are for: {command} ...")
         return
@@ -98,8 +104,8 @@ def budgets(
     def question(fetch: "Fetch") -> "list[BudgetStatus | CounterStatus]":
         return [*read_status(fetch, limits, now), *read_others(fetch, named, now)]
 
-    rows = _ask(path, question) if known is not None or path.exists() else []
-    if known is None and not rows:
+    rows = of_names(_ask(path, question), names) if known is not None or path.exists() else []
+    if known is None and not rows and not any(names.values()):
         raise Failure(_NO_POLICIES)
     columns = _columns(target.zone())
     tokens: dict[str, Kind] = {"tokens": "integer"}  # of limits that are not known here
@@ -121,10 +127,10 @@ def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", columns: Sequen
     listing(columns, rows, marked=colour, empty="no limits, or nothing was counted for any subject of theirs yet")
     damaged = sum(row["damaged"] for row in rows)
     if damaged:
-        click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {MENDS}")
+        click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {mends()}")
     others = sum(row["limit"] is None for row in rows)
     if others:
-        click.echo(_OTHERS.format(f"{others:,} row{'' if others == 1 else 's'}"))
+        click.echo(_OTHERS.format(plural(others, "row")))
 
 
 @budgets.command(
@@ -140,14 +146,9 @@ Exit codes:
 )
 @click.option("--estimate", "usd", type=USD, metavar="USD", help="What the call would cost at most.")
 @click.option("--tokens", type=click.IntRange(0), default=0, metavar="N", help="How many tokens it would use at most.")
-@click.option("--agent", "agent_name", metavar="NAME", help="The agent that would call.")
-@click.option("--tool", "tool_name", metavar="NAME", help="The tool that would call.")
-@click.option("--model", "model_name", metavar="NAME", help="The model that would be called.")
+@scoped("The {} of the call.")
 @seller
-@click.option("--user", "user_id", metavar="ID", help="The user it would be for.")
-@click.option("--session", "session_id", metavar="ID", help="The session it would belong to.")
-@click.option("--run", "run", metavar="ID", help="The run (or the trace, without one) it would belong to.")
-@_policies
+@POLICIES
 @_policy
 @formatted()
 @common
@@ -157,9 +158,10 @@ def check(
     tokens: int,
     policies: Path | None,
     policy: str | None,
+    names: Mapping[str, str | None],
     output: Output,
     target: Target,
-    **names: str | None,
+    **place: str | None,
 ) -> None:
     """Say whether a call would fit now into every budget that covers it. Nothing is reserved.
 
@@ -172,11 +174,13 @@ def check(
     refused: str | None = None
     rows: list[BudgetStatus] = []
     limits, path = _limits(target, policies, policy), target.report_path()
-    request = ReservationRequest(usd=usd, tokens=tokens, justification="only looking", **cast("Any", names))
+    request = ReservationRequest(
+        usd=usd, tokens=tokens, justification="only looking", **cast("Any", {**names, **place})
+    )
     try:
         rows = _check(limits, path, request, target.prices(None))
     except BudgetError as error:
-        refused = str(error)
+        refused = refusal(error)
     fits = refused is None and all(row["fits"] or not row["hard"] for row in rows)
     asked = {"usd": None if usd is None else float(usd), "tokens": tokens, "calls": 1}
     found = {"fits": fits, "asked": asked, "error": refused, "limits": rows}
@@ -184,6 +188,19 @@ def check(
     put_out(output, target, what, lambda: _show_check(found))
     if not fits:
         raise click.exceptions.Exit(_EXIT_DOES_NOT_FIT)
+
+
+def refusal(error: "BudgetError") -> str:
+    """Why a call would not be let through, and what can be done about it here."""
+    from llm_service.errors import BudgetError, BudgetUnreadableError, UnknownPriceError, UnknownTokensError
+
+    remedies: dict[type[BudgetError], str] = {
+        UnknownPriceError: "give --estimate USD, or set unknown_price_usd or unknown_price in policies.yaml",
+        UnknownTokensError: "give --tokens N, or set max_output_tokens in models.yaml",
+        BudgetUnreadableError: f"recount it: {suggested('doctor')} --repair",
+    }
+    remedy = remedies.get(type(error))
+    return error.problem if remedy is None else f"{error.problem}; {remedy}"
 
 
 def _check(
@@ -232,7 +249,7 @@ def _show_check(found: Mapping[str, Any]) -> None:
             click.echo(clean(f"{verdict}: {standing(row, found['asked'])}"))
     if found["fits"]:
         hard = sum(row["hard"] for row in rows)
-        limits = f"{hard} hard limit{'' if hard == 1 else 's'}" if rows else "no budget covers it"
+        limits = plural(hard, "hard limit") if rows else "no budget covers it"
         click.echo(f"fits: {limits}")
 
 
@@ -265,7 +282,7 @@ def release(*, hold_ids: tuple[str, ...], of_all: bool, target: Target) -> None:
     an hour leaves them. Exit code 1 where there is no such hold; the others are freed all the same.
     """
     if bool(hold_ids) == of_all:
-        raise click.UsageError("name the holds (see: llm-telemetry budgets holds), or give --all")
+        raise click.UsageError(f"name the holds (see: {suggested('budgets holds')}), or give --all")
     with _opened(target) as telemetry:
         if of_all:
             telemetry.budgets.expire()
@@ -275,7 +292,7 @@ def release(*, hold_ids: tuple[str, ...], of_all: bool, target: Target) -> None:
     target.show({"released": released}, lambda _: click.echo(f"released {len(released):,}"))
     missing = [hold_id for hold_id, done in freed.items() if not done]
     if missing and not of_all:  # else they were settled meanwhile
-        raise Failure(f"there is no hold {', '.join(missing)}; see: llm-telemetry budgets holds")
+        raise Failure(f"there is no hold {', '.join(missing)}; see: {suggested('budgets holds')}")
 
 
 @budgets.command(epilog=examples("budgets reconcile 01a216b9-c88d-7e9e-8987-7f8541e0e322 --usd 0.17"))
@@ -296,10 +313,10 @@ def reconcile(*, hold_id: str, usd: Decimal, target: Target) -> None:
         except QueryError as error:
             if error.field == "hold_id":  # as for `release`: nothing has the id that was named
                 why = error.remedy.partition(";")[0]
-                raise Failure(f"hold {hold_id}: {why}; see: llm-telemetry budgets holds") from None
+                raise Failure(f"hold {hold_id}: {why}; see: {suggested('budgets holds')}") from None
             raise
     if not done:
-        raise Failure(f"hold {hold_id} was settled meanwhile; see: llm-telemetry budgets holds")
+        raise Failure(f"hold {hold_id} was settled meanwhile; see: {suggested('budgets holds')}")
     found = {"hold_id": hold_id, "usd": float(usd)}
     target.show(found, lambda _: click.echo(f"reconciled {hold_id}: ${usd:,f}"))
 

@@ -9,11 +9,11 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import clean, listing
-from llm_service.cli.tables import UNKNOWN, Column, Row, count, named, percent
+from llm_service.cli.tables import UNKNOWN, Column, Row, named, percent, plural
 from llm_service.cli.target import Target, read
 
 if TYPE_CHECKING:
-    from llm_service.telemetry.queries.grouping import NameKey
+    from llm_service.telemetry.queries.grouping import RecordKey
     from llm_service.telemetry.queries.run_comparison import RunComparison
 
 __all__ = ["compare"]
@@ -59,10 +59,14 @@ _COLUMNS: Final = (
 )
 @click.argument("run_a", metavar="RUN_A")
 @click.argument("run_b", metavar="RUN_B")
-@click.option("--by", type=click.Choice(["model", "agent", "tool"]), help="Compare each of them.")
+@click.option(
+    "--by",
+    type=click.Choice(["model", "agent", "tool", "request_model"]),
+    help="Compare each of them; models as they were asked for.",
+)
 @formatted()
 @common
-def compare(*, run_a: str, run_b: str, by: "NameKey | None", output: Output, target: Target) -> None:
+def compare(*, run_a: str, run_b: str, by: "RecordKey | None", output: Output, target: Target) -> None:
     """Two runs beside each other, and whether they differ by more than chance.
 
     A run is named by its id, by its name (the newest of that name), or as NAME~1 (the one before), NAME~2, ...
@@ -92,7 +96,7 @@ def _columns(found: "RunComparison") -> list[Column]:
 def _show(found: "RunComparison") -> None:
     """The metrics as a table, and below it what the intervals are worth."""
     for side, run in (("A", found["a"]), ("B", found["b"])):
-        click.echo(clean(f"{side}: {run['run']}, {count(run['invocations'])} calls"))
+        click.echo(clean(f"{side}: {run['run']}, {plural(run['invocations'], 'call')}"))
     listing(_columns(found), found["rows"], marked=_colour, empty=f"no {found['by']} is in both runs")
     for title, names in (
         ("only in A", found["only_a"]), ("only in B", found["only_b"]), ("not shown", found["left_out"]),
@@ -105,9 +109,9 @@ def _show(found: "RunComparison") -> None:
 def _say_confidence(found: "RunComparison") -> None:
     intervals = found["intervals"]
     if intervals:
-        what = "1 interval holds" if intervals == 1 else f"all {count(intervals)} intervals hold together"
+        what = "1 interval holds" if intervals == 1 else f"all {plural(intervals, 'interval')} hold together"
         each = "" if intervals == 1 else f", each alone with {found['each_confidence']:.2%} (Bonferroni)"
-        drawn = f"bootstrap, {found['resamples']:,} resamples"
+        drawn = f"bootstrap, {plural(found['resamples'], 'resample')}"
         click.echo(f"{what} with {found['confidence']:.0%} confidence{each}; {drawn}")
     sampled = [
         row for row in found["rows"]
@@ -115,7 +119,7 @@ def _say_confidence(found: "RunComparison") -> None:
     ]  # fmt: skip
     if sampled:
         most = max(max(row["sampled_a"], row["sampled_b"]) for row in sampled)
-        click.echo(f"intervals are of {count(most)} calls a side, drawn at random; A and B are of all calls")
+        click.echo(f"intervals are of {plural(most, 'call')} a side, drawn at random; A and B are of all calls")
 
 
 def _colour(cells: Any) -> str | None:

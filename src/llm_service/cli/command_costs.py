@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from llm_service.cli.answer_views import key_kinds, named_keys
 from llm_service.cli.formats import Output, Rows, formatted, put_out
-from llm_service.cli.kinds import Kind, kinds_of, texts
+from llm_service.cli.kinds import Kind, kinds_of
 from llm_service.cli.options import KEYS, common, examples, filters, ranged
 from llm_service.cli.output import cells, listing, say_deleted
-from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
+from llm_service.cli.suggestions import suggested
+from llm_service.cli.tables import UNKNOWN, Column, count, named, plural, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import in_zone
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
-    from llm_service.telemetry.queries.costs import CostKey, CostReport
+    from llm_service.telemetry.queries.costs import CostReport
     from llm_service.telemetry.queries.time_range import TimeRange
 
 __all__ = ["LABELS", "UNPRICED", "costs", "grouped", "part_of", "say_deleted", "show_costs"]
@@ -27,6 +29,8 @@ LABELS: Final = {
     "tool": Column("tool", both_ends=True, rank=3, of=lambda row: named(row["tool_name"])),
     "model": Column("model", both_ends=True, least=13, of=lambda row: named(row["model_name"])),
 }
+_OWN: Final = {"date" if key == "day" else f"{key}_name": column for key, column in LABELS.items()}
+"""The same by their columns."""
 _SUMS: Final = (
     Column("calls", "right", of=lambda sums: count(sums["invocations"])),
     Column("failed", "right", rank=2, of=lambda sums: count(sums["errors"] + sums["timeouts"])),
@@ -63,6 +67,7 @@ _MODELS: Final = (
         "costs --by agent,model --since last-month --until last-month",
         "costs --by day --since 30d --tz Europe/Berlin",
         "costs --by day --model gpt-4o --json",
+        "costs --by request_model,user --since 7d --where 'cost>0.01'",
         "costs --coverage --since 30d",
     )
 )
@@ -72,7 +77,7 @@ _MODELS: Final = (
     metavar="KEYS",
     default="day,agent,tool,model",
     show_default=True,
-    help="Any of day, agent, tool, model, in any order, separated by commas.",
+    help="Up to four of day, agent, tool, model, user, tag, ... (as of query), separated by commas.",
 )
 @ranged
 @click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
@@ -81,7 +86,7 @@ _MODELS: Final = (
 @common
 def costs(
     *,
-    by: "tuple[CostKey, ...]",
+    by: tuple[str, ...],
     since: str | None,
     until: str | None,
     coverage: bool,
@@ -91,13 +96,14 @@ def costs(
 ) -> None:
     """What was spent, by any keys, with totals and how much of it is known.
 
-    Rows are sorted by the keys in the order given, days newest first; the last key, where it is no day, by cost. Days
-    whose records are deleted already are UTC days in any zone: of these only daily totals are left. With --json: one
-    object with by, rows, totals, first_day, last_day, priced, since, until, time_zone
-    and utc_days_before; with --coverage the keys of get_coverage, and since, until and time_zone.
+    Rows are sorted by the keys in the order given, days newest first; the last key, where it is no day, by cost. By
+    day, agent, tool and model, daily totals answer, which are kept for ever; with other keys or filters the records do.
+    Days whose records are deleted already are UTC days in any zone: of these only daily totals are left. With --json:
+    one object with by, rows, totals, first_day, last_day, priced, since, until, time_zone, utc_days_before,
+    records_since and deleted_invocations; with --coverage the keys of get_coverage, and since, until and time_zone.
     """
     from llm_service.telemetry.queries.cost_coverage import read_coverage
-    from llm_service.telemetry.queries.costs import read_costs
+    from llm_service.telemetry.queries.costs import is_of_days, read_costs
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.range_parts import range_parts
 
@@ -110,22 +116,27 @@ def costs(
         report = read(path, lambda fetch: read_coverage(fetch, narrowed))
         _put_coverage(report, asked, output, target)
         return
-    found, covered = read(
-        path,
-        lambda fetch: (read_costs(fetch, by, InvocationFilter(**names), asked), range_parts(fetch, asked).covered),
-    )
+    chosen = InvocationFilter(**names)
+    found, covered = read(path, lambda fetch: (read_costs(fetch, by, chosen, asked), range_parts(fetch, asked).covered))
     if found["totals"]["unpriced"]:
         _say_unpriced()
-    columns = [*(LABELS[key] for key in by), *_SUMS, UNPRICED]
+    columns = [*_labels(by), *_SUMS, UNPRICED]
     put_out(output, target, Rows(found["rows"], columns, _kinds(by), found), lambda: show_costs(found))
     if output.form != "json":
-        target.say_range(covered, asked, found["utc_days_before"])
+        say_deleted(found, err=target.as_json)
+        target.say_range(covered if is_of_days(by, chosen) else asked, asked, found["utc_days_before"])
 
 
-def _kinds(by: "Sequence[CostKey]") -> "dict[str, Kind]":
-    from llm_service.telemetry.queries.costs import CostSums
+def _labels(by: Sequence[str]) -> list[Column]:
+    from llm_service.telemetry.queries.costs import cost_columns
 
-    return texts(*("date" if key == "day" else f"{key}_name" for key in by)) | kinds_of(CostSums)
+    return named_keys(cost_columns(by), _OWN)
+
+
+def _kinds(by: Sequence[str]) -> dict[str, Kind]:
+    from llm_service.telemetry.queries.costs import CostSums, cost_columns
+
+    return key_kinds(cost_columns(by)) | kinds_of(CostSums)
 
 
 def _put_coverage(report: "CoverageReport", asked: "TimeRange", output: Output, target: Target) -> None:
@@ -135,7 +146,8 @@ def _put_coverage(report: "CoverageReport", asked: "TimeRange", output: Output, 
     put_out(output, target, found, lambda: _show_coverage(report, asked))
     if output.form not in ("table", "json"):
         models = len(report["unknown_models"])
-        click.echo(f"{count(models)} models without a price are in the table and in JSON alone", err=True)
+        are = "is" if models == 1 else "are"
+        click.echo(f"{plural(models, 'model')} without a price {are} in the table and in JSON alone", err=True)
     if output.form != "json":
         say_deleted(report, err=target.as_json)
         target.say_range(asked)
@@ -146,7 +158,7 @@ def _say_unpriced() -> None:
     from llm_service.pricing.book import NO_BUNDLED, PriceBook
 
     if PriceBook().lacks_bundled:
-        click.echo(f"no price is known: {NO_BUNDLED}; then price what is stored: llm-telemetry reprice", err=True)
+        click.echo(f"no price is known: {NO_BUNDLED}; then price what is stored: {suggested('reprice')}", err=True)
 
 
 def show_costs(report: "CostReport") -> None:
@@ -159,7 +171,7 @@ def show_costs(report: "CostReport") -> None:
         return
     totals = report["totals"]
     sums = [*_SUMS, UNPRICED] if totals["unpriced"] else _SUMS
-    grouped([LABELS[key] for key in report["by"]], sums, report["rows"], totals)
+    grouped(_labels(report["by"]), sums, report["rows"], totals)
     calls = totals["invocations"]
     known = (("cost", report["priced"]), ("tokens", calls - totals["uncounted"]))
     click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))

@@ -13,7 +13,7 @@ from llm_service.cli.command_stats import known_values, show_statistics
 from llm_service.cli.group import Failure
 from llm_service.cli.options import FILE, SPEED, common, examples
 from llm_service.cli.output import clean, lines, progress
-from llm_service.cli.tables import count
+from llm_service.cli.tables import count, plural
 from llm_service.cli.target import Target, read
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _show(found: dict[str, Any], report: "Report", name: str) -> None:
 
     is_demo = "costs" in found
     calls = f"the first {count(report.rows)}" if is_demo else count(report.rows)
-    click.echo(clean(f"{calls} calls of {name}, replayed by {count(report.agents)} agents"))
+    click.echo(clean(f"{calls} calls of {name}, replayed by {plural(report.agents, 'agent')}"))
     click.echo(f"{found['note']}\n")
     rate = f"{report.records_per_second:,.0f} records/s"
     if is_demo:
@@ -181,7 +181,7 @@ def _show(found: dict[str, Any], report: "Report", name: str) -> None:
 
 
 def _percentiles(measured: "Percentiles", unit: str) -> str:
-    return f"p50 {measured.p50:.2f} {unit}, p99 {measured.p99:.2f} {unit} ({count(measured.samples)} samples)"
+    return f"p50 {measured.p50:.2f} {unit}, p99 {measured.p99:.2f} {unit} ({plural(measured.samples, 'sample')})"
 
 
 def _equation(ledger: "Ledger") -> str:

@@ -11,7 +11,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import Kind, texts
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import clean, lines, listing
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import Column, plural
 from llm_service.cli.target import Target
 from llm_service.config.settings import SettingsError, resolve_db_path
 from llm_service.errors import ConfigError
@@ -177,9 +177,8 @@ def _show_salvage(found: dict[str, Any], report: "SalvageReport") -> None:
     if report.lost is None:
         click.echo("lost: unknown, nothing that could be read to its end says how many calls there were")
     else:
-        click.echo(
-            f"lost: {report.lost:,} calls that are known to have been stored are not whole; see its dead letters"
-        )
+        are, lost = "is" if report.lost == 1 else "are", plural(report.lost, "call")
+        click.echo(f"lost: {lost} that {are} known to have been stored {are} not whole; see its dead letters")
     click.echo(
         f"daily totals: {report.totals_kept:,} kept from the old file, {report.totals_rebuilt:,} made from its records"
     )

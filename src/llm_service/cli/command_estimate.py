@@ -12,7 +12,7 @@ from llm_service.cli.group import Misuse
 from llm_service.cli.kinds import kinds_of, of_kind
 from llm_service.cli.options import MODELS, common, examples, seller
 from llm_service.cli.output import lines, listing
-from llm_service.cli.tables import UNKNOWN, Column, percent, usd
+from llm_service.cli.tables import UNKNOWN, Column, percent, plural, usd
 from llm_service.cli.target import Target, reading
 
 if TYPE_CHECKING:
@@ -124,11 +124,11 @@ def _prompt(estimate: "Estimate") -> str:
     tokens = estimate.prompt_tokens
     if tokens is None:
         return f"{UNKNOWN}; give --prompt-file or --prompt-tokens"
-    return f"{tokens:,} tokens, {estimate.grounds['prompt_tokens']}"
+    return f"{plural(tokens, 'token')}, {estimate.grounds['prompt_tokens']}"
 
 
 def _limit(limit: int | None, ground: str) -> str:
-    return "none known; give --max-tokens" if limit is None else f"{limit:,} tokens, {ground}"
+    return "none known; give --max-tokens" if limit is None else f"{plural(limit, 'token')}, {ground}"
 
 
 def _why_unbounded(estimate: "Estimate") -> str:

@@ -7,6 +7,7 @@ import click
 from llm_service.cli.formats import Output, Rows, formatted, written
 from llm_service.cli.kinds import kinds_of, texts
 from llm_service.cli.options import common, examples, narrowing
+from llm_service.cli.tables import plural
 from llm_service.cli.target import Names, Target, existing, reading, say_unknown
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def export(
     if output.path is None:
         target.say_range(asked)
     else:
-        click.echo(f"{count:,} calls written to {click.format_filename(output.path)}; range: {asked}", err=True)
+        click.echo(f"{plural(count, 'call')} written to {click.format_filename(output.path)}; range: {asked}", err=True)
 
 
 def _with_contents(

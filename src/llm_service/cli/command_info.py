@@ -10,6 +10,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import Kind
 from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import lines
+from llm_service.cli.suggestions import suggested
 from llm_service.cli.tables import Column, count
 from llm_service.cli.target import Target, read
 from llm_service.cli.times import shown_time
@@ -89,7 +90,7 @@ def _facts(info: dict[str, Any], zone: tzinfo) -> list[tuple[str, str]]:
 
 
 def _rows(number: int | None) -> str:
-    return "(damaged: see `llm-telemetry doctor`)" if number is None else count(number)
+    return f"(damaged: see `{suggested('doctor')}`)" if number is None else count(number)
 
 
 def _rollups(share: float | None) -> str:

@@ -12,6 +12,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import Printer, cells, json_line
+from llm_service.cli.span_notes import whose
 from llm_service.cli.tables import Column, Row, named, rounded, status_colour, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import in_zone, shown_time
@@ -37,7 +38,7 @@ def _columns(zone: tzinfo) -> list[Column]:
 _COLUMNS: Final = (
     Column("id", "right", rank=4, typical=5, of=lambda row: str(row["id"])),
     Column("time", typical=19, moment="timestamp"),
-    Column("agent", both_ends=True, least=12, typical=16, of=lambda row: named(row["agent_name"])),
+    Column("agent", both_ends=True, least=12, typical=16, of=whose),
     Column("tool", both_ends=True, rank=7, typical=11, of=lambda row: named(row["tool_name"])),
     Column("model", both_ends=True, least=12, rank=3, typical=17, of=lambda row: named(row["model_name"])),
     Column("in", "right", rank=6, typical=6, of=lambda row: rounded(row["prompt_tokens"])),

@@ -13,7 +13,7 @@ from llm_service.cli.group import Failure
 from llm_service.cli.kinds import of_kind, texts
 from llm_service.cli.options import FILE, MODELS, as_given, examples, only_json, seller, zoned
 from llm_service.cli.output import lines, listing
-from llm_service.cli.tables import Column, count, named
+from llm_service.cli.tables import Column, count, named, plural
 from llm_service.cli.target import Target
 
 if TYPE_CHECKING:
@@ -139,14 +139,14 @@ def _show(model: str, at: str, why: "Explanation", service_tier: str | None, *, 
     tiers = () if rates is None else rates.prices
     for tier in tiers:
         if tier.above_prompt_tokens:
-            lines([("prompts", f"above {tier.above_prompt_tokens:,} tokens: the whole call pays")])
+            lines([("prompts", f"above {plural(tier.above_prompt_tokens, 'token')}: the whole call pays")])
         elif len(tiers) > 1:
-            lines([("prompts", f"up to {tiers[1].above_prompt_tokens:,} tokens")])
+            lines([("prompts", f"up to {plural(tiers[1].above_prompt_tokens, 'token')}")])
         listing(
             _PRICES, [{"kind": kind, "price": price} for kind, price in _by_kind(tier).items() if price is not None]
         )
     if rates is not None and rates.known_up_to is not None:
-        lines([("prompts", f"above {rates.known_up_to:,} tokens: unknown")])
+        lines([("prompts", f"above {plural(rates.known_up_to, 'token')}: unknown")])
     if explain and why.passed_over:
         listing(_PASSED_OVER, [one._asdict() for one in why.passed_over])
 

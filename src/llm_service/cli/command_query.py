@@ -69,7 +69,7 @@ def query(
     rows = answer.rows if answer.group_by else [answer.totals]
     found = Rows(rows, columns, answer_kinds(answer), document(answer))
     put_out(output, target, found, lambda: _show(answer, columns))
-    say_beside(target, answer, asked)
+    say_beside(target, names, answer, asked)
 
 
 def _show(answer: "Answer", columns: "Sequence[Column]") -> None:

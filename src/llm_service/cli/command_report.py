@@ -1,5 +1,6 @@
 """`report month` and `report units`: where the month leads, and what things cost by the piece."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -7,30 +8,41 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from llm_service.cli.answer_views import heading
 from llm_service.cli.command_costs import LABELS, UNPRICED, grouped, part_of, say_deleted
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of, texts
-from llm_service.cli.options import MODELS, NAMES, common, examples, filters, ranged, zoned
+from llm_service.cli.options import KEYS, MODELS, Command, common, examples, filters, ranged, zoned
 from llm_service.cli.output import lines
-from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
+from llm_service.cli.span_notes import say_failed_spans
+from llm_service.cli.suggestions import suggested
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, named, percent, plural, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 
 if TYPE_CHECKING:
+    from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.forecast import Forecast
-    from llm_service.telemetry.queries.grouping import NameKey
+    from llm_service.telemetry.queries.grouping import NameKey, RecordKey
     from llm_service.telemetry.queries.months import MonthReport
     from llm_service.telemetry.queries.time_range import TimeRange
     from llm_service.telemetry.queries.unit_costs import UnitReport
 
 __all__ = ["report"]
 
-_by = click.option(
-    "--by",
-    type=NAMES,
-    metavar="KEYS",
-    help="Any of agent, tool, model, in any order, separated by commas; without it, all calls together.",
-)
-_LABELS: Final = LABELS | {"tool": replace(LABELS["tool"], rank=9)}
+
+def _by(names: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--by",
+        type=KEYS,
+        metavar="KEYS",
+        help=f"Any of {names}, in any order, separated by commas; without it, all calls together.",
+    )
+
+
+_LABELS: Final = LABELS | {
+    "tool": replace(LABELS["tool"], rank=9),
+    "request_model": Column("model asked", both_ends=True, least=13, of=lambda row: named(row["request_model"])),
+}
 
 
 @click.group(epilog=examples("report month", "report units --by model --since 7d"))
@@ -46,7 +58,7 @@ def report() -> None:
         "report month --as-of 2026-11-15",
     )
 )
-@_by
+@_by("agent, tool, model")
 @click.option("--month", metavar="YYYY-MM", help="A month that is over counts whole.  [default: the present one]")
 @click.option("--as-of", metavar="TIME", help="As it stood at the end of the day of this time.")
 @click.option("--forecast/--no-forecast", default=True, show_default=True, help="What the month will have cost.")
@@ -72,24 +84,65 @@ def month(
     as is over of today. With --json: one object with the keys of get_month_report.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.grouping import NAME_KEYS, column_of
     from llm_service.telemetry.queries.months import MonthCosts, read_month
 
     if month is not None and as_of is not None:
         raise click.UsageError("--month and --as-of both say the month; give one of them")
+    _check_keys(by, NAME_KEYS)
     path, now, zone = existing(target.report_path()), datetime.now(UTC), target.zone()
     day = _last_day(target.range(None, as_of))
-    say_unknown(path, names)
     chosen = InvocationFilter(**names)
+    _check_filters(chosen)
+    say_unknown(path, names)
     found = read(
         path,
         lambda fetch: read_month(fetch, now, by or (), month, day, chosen, with_forecast=forecast, zone=zone),
     )
     keys, rows = found["by"], found["rows"] if found["by"] else [found["totals"]]
     columns = [*(_LABELS[key] for key in keys), *_month_columns(found, with_forecast=forecast)]
-    kinds = texts(*(f"{key}_name" for key in keys)) | kinds_of(MonthCosts)
+    kinds = texts(*map(column_of, keys)) | kinds_of(MonthCosts)
     put_out(output, target, Rows(rows, columns, kinds, found), lambda: _show_month(found, with_forecast=forecast))
     if output.form not in ("table", "json"):
         click.echo(_month_range(found), err=True)
+
+
+def _check_keys(by: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Refuse others; of those that `query` has, say so.
+
+    Raises:
+        BadParameter: naming what can be given, or another command line that answers.
+    """
+    from llm_service.errors import QueryError
+    from llm_service.telemetry.queries.group_keys import group_keys
+
+    if by is None or (by and len({*by}) == len(by) and {*by} <= {*known}):
+        return
+    text = ",".join(by)
+    try:
+        is_answered = bool(group_keys(by))
+    except QueryError:
+        is_answered = False
+    others = f"; give: {suggested('query', {'--by': text})}" if is_answered else ", each once"
+    raise click.BadParameter(f"{text!r}: this command groups by {', '.join(known)}{others}", param_hint="--by")
+
+
+def _check_filters(chosen: "InvocationFilter") -> None:
+    """Refuse what daily totals do not have.
+
+    Raises:
+        BadParameter: naming it, and the command line that answers.
+    """
+    from llm_service.telemetry.queries.conditions import columns_of
+    from llm_service.telemetry.queries.filters import NAMES
+
+    others = columns_of(chosen.conditions()) - {*NAMES}
+    if others:
+        query = suggested("query", {"--by": "month"})
+        raise click.BadParameter(
+            f"{', '.join(map(heading, sorted(others)))}: daily totals have agent, tool and model alone; give: {query}",
+            param_hint="--where",
+        )
 
 
 def _last_day(asked: "TimeRange") -> date | None:
@@ -153,7 +206,7 @@ def _by_then(costs: Row) -> str:
 def _basis(forecast: "Forecast | None") -> str:
     if forecast is None:
         return "none: there is no complete day with a known cost to go by"
-    days = f"{count(forecast['days_used'])} complete {'day' if forecast['days_used'] == 1 else 'days'}"
+    days = plural(forecast["days_used"], "complete day")
     span = f"{forecast['first_day_used']} to {forecast['last_day_used']}"
     left = f"{forecast['remaining_days']:.1f} days left at {usd(forecast['daily_cost_usd'])} USD"
     parts = [f"{left} ({forecast['method']} of {days}, {span})"]
@@ -171,7 +224,7 @@ def _basis(forecast: "Forecast | None") -> str:
 @report.command(
     epilog=examples("report units", "report units --by agent,model --since 30d", "report units --model gpt-4o --json")
 )
-@_by
+@_by("agent, tool, model, request_model")
 @ranged
 @filters
 @MODELS
@@ -179,7 +232,7 @@ def _basis(forecast: "Forecast | None") -> str:
 @common
 def units(
     *,
-    by: "tuple[NameKey, ...] | None",
+    by: "tuple[RecordKey, ...] | None",
     since: str | None,
     until: str | None,
     names: Names,
@@ -194,8 +247,10 @@ def units(
     --json: one object with the keys of get_unit_costs, and since, until and time_zone.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.grouping import RECORD_KEYS, column_of
     from llm_service.telemetry.queries.unit_costs import UnitCosts, read_unit_costs
 
+    _check_keys(by, RECORD_KEYS)
     path, asked = existing(target.report_path()), target.range(since, until)
     narrowed = InvocationFilter(since=asked.start, until=asked.end, **names)
     say_unknown(path, names)
@@ -203,11 +258,12 @@ def units(
     report = read(path, lambda fetch: read_unit_costs(fetch, by or (), narrowed, prices=prices))
     keys, rows = report["by"], report["rows"] if report["by"] else [report["totals"]]
     columns = [*(_LABELS[key] for key in keys), *_UNITS, UNPRICED]
-    kinds = texts(*(f"{key}_name" for key in keys)) | kinds_of(UnitCosts)
+    kinds = texts(*map(column_of, keys)) | kinds_of(UnitCosts)
     found = Rows(rows, columns, kinds, {**report, **asked.as_json()})
     put_out(output, target, found, lambda: _show_units(report))
     if output.form != "json":
         say_deleted(report, err=target.as_json)
+        say_failed_spans(target, path, narrowed)
         target.say_range(asked)
 
 

@@ -8,7 +8,7 @@ import click
 
 from llm_service.cli.options import MODELS, common, examples, zoned
 from llm_service.cli.output import lines, listing, progress
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import Column, plural
 from llm_service.cli.target import Target, percent_of
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def _show(found: dict[str, Any], report: "RepriceReport", asked: "TimeRange") ->
         [
             ("database", found["db_path"]),
             ("range", str(asked)),
-            ("examined", f"{report.examined:,} calls whose cost is unknown or computed"),
-            (f"{would}priced", f"{report.priced:,} calls that had no cost"),
-            (f"{would}changed", f"{report.changed:,} calls that had another cost"),
+            ("examined", f"{plural(report.examined, 'call')} whose cost is unknown or computed"),
+            (f"{would}priced", f"{plural(report.priced, 'call')} that had no cost"),
+            (f"{would}changed", f"{plural(report.changed, 'call')} that had another cost"),
             ("cost of both", f"{_usd(report.old_nanos)} before, {_usd(report.new_nanos)} after"),
-            ("still unknown", f"{report.unknown:,} calls"),
+            ("still unknown", plural(report.unknown, "call")),
             ("kept", f"{report.kept:,} computed costs that cannot be computed any more"),
-            ("not run", f"{report.not_run:,} calls that were refused or never sent, so they cost nothing"),
+            ("not run", f"{plural(report.not_run, 'call')} refused or never sent, at no cost"),
         ]
     )
     rows = found["unpriced_models"]

@@ -11,6 +11,7 @@ from llm_service.cli.group import EXIT_INTERRUPTED
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import listing, progress
+from llm_service.cli.span_notes import whose
 from llm_service.cli.tables import Column, Row, named
 from llm_service.cli.target import Names, Target, existing, reading, say_unknown
 from llm_service.cli.times import in_zone
@@ -38,7 +39,7 @@ def _marked(row: Row) -> str:
 _COLUMNS: Final = (
     Column("id", "right", whole=True, of=lambda row: str(row["id"])),
     Column("time", rank=1, moment="timestamp"),
-    Column("agent", both_ends=True, rank=3, of=lambda row: named(row["agent_name"])),
+    Column("agent", both_ends=True, rank=3, of=whose),
     Column("model", both_ends=True, rank=2, of=lambda row: named(row["model_name"])),
     Column("in", rank=4, of=lambda row: row["where"].removesuffix("_message")),
     Column("text", least=30, of=_marked),

@@ -11,7 +11,8 @@ from llm_service.cli.group import Failure
 from llm_service.cli.kinds import kinds_of, texts
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import block, lines
-from llm_service.cli.tables import Column, count
+from llm_service.cli.suggestions import suggested
+from llm_service.cli.tables import Column, count, plural
 from llm_service.cli.target import Target, read
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def show(*, wanted: str, output: Output, target: Target) -> None:
     path = target.report_path()
     found = read(path, lambda fetch: _read(fetch, wanted))
     if found is None:
-        raise Failure(f"{path} has no call with the id {wanted!r}; `llm-telemetry invocations` shows ids")
+        raise Failure(f"{path} has no call with the id {wanted!r}; `{suggested('invocations')}` shows ids")
     from llm_service.telemetry.queries.rows import InvocationRow
 
     kinds = kinds_of(InvocationRow) | texts("prompt", "response")
@@ -64,7 +65,7 @@ def _show(call: dict[str, Any]) -> None:
     lines([*known, ("unknown", ", ".join(name for name, value in fields.items() if value is None) or "-")])
     for name, text in said.items():
         if text is not None:
-            click.echo(f"{name} ({count(len(text))} characters)")
+            click.echo(f"{name} ({plural(len(text), 'character')})")
             block(text)
 
 

@@ -13,7 +13,7 @@ from llm_service.cli.group import Misuse
 from llm_service.cli.kinds import guessed
 from llm_service.cli.options import Number, common, examples
 from llm_service.cli.output import clean, table
-from llm_service.cli.tables import Column, Row
+from llm_service.cli.tables import Column, Row, plural
 from llm_service.cli.target import Target, existing
 
 if TYPE_CHECKING:
@@ -69,9 +69,11 @@ def sql(*, statement: str, limit: int, timeout: float, output: Output, target: T
     answer = sql_process.ask(path, text, limit=limit, timeout=timeout)
     put_out(output, target, _rows(answer, output), lambda: _show(answer))
     if answer.truncated == "rows":
-        click.echo(f"only the first {limit:,} rows; give --limit for more", err=True)
+        click.echo(f"only the first {plural(limit, 'row')}; give --limit for more", err=True)
     elif answer.truncated:
-        click.echo(f"only the first {len(answer.rows):,} rows: the answer is too large; select less of each", err=True)
+        click.echo(
+            f"only the first {plural(len(answer.rows), 'row')}: the answer is too large; select less of each", err=True
+        )
 
 
 def _rows(answer: "Answer", output: Output) -> Rows:

@@ -10,6 +10,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import Number, common, examples, filters, ranged
 from llm_service.cli.output import listing, say_deleted
+from llm_service.cli.span_notes import say_failed_spans
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, usd
 from llm_service.cli.target import Names, Target, read, say_unknown
 from llm_service.cli.times import shown_time
@@ -59,6 +60,9 @@ def stats(
     put_out(output, target, Rows([known], _COLUMNS, kinds, known, _facts(known)), lambda: show_statistics(known))
     if output.form != "json":
         say_deleted(found, err=target.as_json)
+        start = covered.start if since is None and until is None else None
+        begins = None if start is None else start.isoformat(timespec="seconds")
+        say_failed_spans(target, path, replace(chosen, since=covered.start, until=covered.end), begins)
         target.say_range(covered, asked)
 
 

@@ -18,6 +18,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import is_terminal, listing, say_deleted
+from llm_service.cli.span_notes import whose
 from llm_service.cli.tables import Column, named, percent, rounded, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import in_zone
@@ -38,7 +39,7 @@ _CALL_COLUMNS: Final = (
     Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
     Column("ms", "right", rank=3, of=lambda row: rounded(row["latency_ms"])),
     Column("time", rank=1, moment="timestamp"),
-    Column("agent", both_ends=True, least=13, of=lambda row: named(row["agent_name"])),
+    Column("agent", both_ends=True, least=13, of=whose),
     Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
     Column("session", both_ends=True, rank=6, of=lambda row: named(row["session_id"])),
     Column("status", rank=4, of=lambda row: row["status"]),
@@ -92,7 +93,7 @@ def top(
         columns.append(bar_column(answer, first))
     found = Rows(answer.rows, columns, answer_kinds(answer), document(answer))
     put_out(output, target, found, lambda: listing(columns, answer.rows, empty="no such calls"))
-    say_beside(target, answer, asked)
+    say_beside(target, names, answer, asked)
 
 
 def _key(what: str) -> str:

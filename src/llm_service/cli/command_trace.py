@@ -8,10 +8,11 @@ import click
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
 from llm_service.cli.kinds import kinds_of
-from llm_service.cli.options import common, examples
+from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import listing
-from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, rounded, status_colour, usd
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, plural, rounded, status_colour, usd
 from llm_service.cli.target import Target, read
+from llm_service.cli.times import in_zone
 from llm_service.redaction import shown
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _DEEPEST: Final = 40
 _COLUMNS: Final = (
     Column("record", least=24, of=lambda row: f"{row['guide']}{_deep(row)}{_label(row)}"),
     Column("model", both_ends=True, rank=4, of=lambda row: row["model_name"] or "-"),
+    Column("began", rank=7, moment="timestamp"),
     Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
     Column("cost USD", "right", rank=1, of=lambda row: usd(row["cost_usd"], 6)),
     Column("ms", "right", rank=2, of=lambda row: rounded(row["latency_ms"])),
@@ -38,6 +40,7 @@ _COLUMNS: Final = (
 
 @click.command(epilog=examples("trace", "trace nightly-1", "trace 4bf92f3577b34da6a3ce929d0e0e4736 --json"))
 @click.argument("wanted", metavar="[ID]", required=False)
+@zoned
 @formatted()
 @common
 def trace(*, wanted: str | None, output: Output, target: Target) -> None:
@@ -57,8 +60,9 @@ def trace(*, wanted: str | None, output: Output, target: Target) -> None:
         click.echo("there are no records", err=True)
     if found["truncated"]:
         click.echo(f"only the newest {MOST_ROWS:,} records of it are shown", err=True)
-    what = Rows(found["rows"], _COLUMNS, kinds_of(TraceRow), found, _drawn(found["rows"]))
-    put_out(output, target, what, lambda: _show(found))
+    columns = in_zone(_COLUMNS, target.zone())
+    what = Rows(found["rows"], columns, kinds_of(TraceRow), found, _drawn(found["rows"]))
+    put_out(output, target, what, lambda: _show(found, columns))
     is_one_call = found["id"] is None and found["rows"]
     if not is_one_call and may_lack(found["id"], found["records_since"]):
         target.say_kept(found["records_since"])
@@ -66,20 +70,20 @@ def trace(*, wanted: str | None, output: Output, target: Target) -> None:
         raise Failure(f"there is no trace, run or session {shown(wanted)}")
 
 
-def _show(found: "Trace") -> None:
+def _show(found: "Trace", columns: Sequence[Column]) -> None:
     if not found["rows"]:
         return
     totals = found["totals"]
-    listing(_COLUMNS, _drawn(found["rows"]), marked=status_colour)
+    listing(columns, _drawn(found["rows"]), marked=status_colour)
     cost = (
         usd(totals["total_cost_usd"], 6)
         if totals["unpriced"] < totals["invocations"] or not totals["invocations"]
         else UNKNOWN
     )
     parts = [
-        f"{count(totals['invocations'])} {'call' if totals['invocations'] == 1 else 'calls'}",
+        plural(totals["invocations"], "call"),
         f"{count(totals['failures'])} failed" if totals["failures"] else "",
-        f"{count(totals['total_tokens'])} tokens" + _beside(totals["uncounted"], "uncounted"),
+        plural(totals["total_tokens"], "token") + _beside(totals["uncounted"], "uncounted"),
         f"{cost} USD" + _beside(totals["unpriced"], "unpriced"),
         f"{rounded(totals['wall_ms'])} ms",
     ]

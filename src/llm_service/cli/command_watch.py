@@ -12,9 +12,24 @@ import click
 
 from llm_service.cli.budget_views import STATUS
 from llm_service.cli.command_budgets import known_policies
-from llm_service.cli.options import Number, common, examples, filters, zoned
+from llm_service.cli.options import POLICIES, Number, common, examples, filters, zoned
 from llm_service.cli.output import clean, is_colored, is_terminal
-from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, shortened, sparkline, usd
+from llm_service.cli.span_notes import whose
+from llm_service.cli.suggestions import suggested
+from llm_service.cli.tables import (
+    Column,
+    Row,
+    count,
+    fit,
+    named,
+    percent,
+    plural,
+    rounded,
+    row_text,
+    shortened,
+    sparkline,
+    usd,
+)
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
 from llm_service.errors import StoreError
@@ -29,7 +44,7 @@ _CALLS: Final = 50
 """Calls that are read: as many as a tall terminal shows."""
 _FAILURES: Final = 3
 _BUDGETS: Final = 4
-_BUDGET_COLUMNS: Final = ("budget", "window", "limit", "spent", "used")
+_BUDGET_COLUMNS: Final = ("budget", "window", "subject", "limit", "spent", "left", "used")
 
 
 class Line(NamedTuple):
@@ -48,16 +63,22 @@ class Frame(NamedTuple):
 
 
 @click.command(
-    epilog=examples("watch", "watch --agent backend-dev --interval 5", "watch --once", "watch --json --tz UTC")
+    epilog=examples(
+        "watch",
+        "watch --agent backend-dev --interval 5",
+        "watch --once --policies ./policies.yaml",
+        "watch --json --tz UTC",
+    )
 )
 @filters
 @click.option(
     "--interval", type=Number(0.2, 3600), default=2.0, show_default=True, metavar="SECONDS", help="Between two frames."
 )
 @click.option("--once", is_flag=True, help="Print one frame and end; so where no terminal is.")
+@POLICIES
 @zoned
 @common
-def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
+def watch(*, names: Names, interval: float, once: bool, policies: Path | None, target: Target) -> None:
     """A live screen: the rate of calls, spend today, budgets, the last failures and calls; until Ctrl-C.
 
     Each frame is a few short reads, and no writer waits for them. Times, and today, are those of --tz. Filters narrow
@@ -65,7 +86,7 @@ def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
     30 minutes), today, since, time_zone, last_calls, last_failures and budgets.
     """
     path, zone = existing(target.report_path()), target.zone()
-    ask = _asking(target, path, names, zone)
+    ask = _asking(target, path, names, zone, policies)
     frame = ask()
     is_once = target.as_json or once or not is_terminal(sys.stdout)
     say_unknown(path, names, fails=is_once)  # on a live screen the first call of a name may still come
@@ -76,14 +97,14 @@ def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
     _run(ask, frame, path, zone, interval)
 
 
-def _asking(target: Target, path: Path, names: Names, zone: tzinfo) -> Callable[[], Frame]:
+def _asking(target: Target, path: Path, names: Names, zone: tzinfo, policies: Path | None) -> Callable[[], Frame]:
     """What reads a frame, from one snapshot."""
     from llm_service.budgets.policies import Policies
     from llm_service.telemetry.queries.budget_status import counting, read_others, read_status
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.live import read_live
 
-    known = known_policies(target, None) or {}
+    known = known_policies(target, policies) or {}
     limits, narrowed = Policies(known, None), InvocationFilter(**names)
     counters = {limit.counter for one in known.values() for limit in one.limits}
 
@@ -155,7 +176,7 @@ def _rate(live: "Live") -> str:
     minutes = live["minutes"]
     calls, failures = minutes[-1]
     trend = sparkline([minute.calls for minute in minutes])
-    return f"last minute: {count(calls)} calls, {count(failures)} failed; {len(minutes)} minutes: {trend}"
+    return f"last minute: {plural(calls, 'call')}, {count(failures)} failed; {len(minutes)} minutes: {trend}"
 
 
 def _today(today: dict[str, Any]) -> str:
@@ -163,8 +184,8 @@ def _today(today: dict[str, Any]) -> str:
     failed = f"{count(failures)} failed" + (f" ({percent(failures / calls)})" if calls else "")
     cost = "cost unknown" if today["total_cost_usd"] is None else f"{usd(today['total_cost_usd'])} USD"
     unpriced = f", {count(today['unpriced'])} unpriced" if today["unpriced"] and today["priced"] else ""
-    tokens = "tokens unknown" if today["total_tokens"] is None else f"{count(today['total_tokens'])} tokens"
-    return f"today: {count(calls)} calls, {failed}, {cost}{unpriced}, {tokens}"
+    tokens = "tokens unknown" if today["total_tokens"] is None else plural(today["total_tokens"], "token")
+    return f"today: {plural(calls, 'call')}, {failed}, {cost}{unpriced}, {tokens}"
 
 
 def _budget_lines(budgets: Sequence[Any], width: int | None) -> list[Line]:
@@ -172,14 +193,16 @@ def _budget_lines(budgets: Sequence[Any], width: int | None) -> list[Line]:
     fullest = sorted(budgets, key=lambda row: (row["damaged"], row["used_percent"] or 0.0), reverse=True)
     lines = _section("budgets", columns, fullest[:_BUDGETS], width)
     if len(budgets) > _BUDGETS:
-        lines.append(Line(f"{count(len(budgets) - _BUDGETS)} more: llm-telemetry budgets", "dim"))
+        lines.append(Line(f"{count(len(budgets) - _BUDGETS)} more: {suggested('budgets')}", "dim"))
+    if any(row["limit"] is None for row in budgets):
+        lines.append(Line("limits that are not known here: name their policies.yaml with --policies FILE", "dim"))
     return lines
 
 
 def _failure_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", both_ends=True, rank=2, of=lambda row: named(row["agent_name"])),
+        Column("agent", both_ends=True, rank=2, least=24, of=whose),
         Column("model", both_ends=True, rank=3, of=lambda row: named(row["model_name"])),
         Column("error", both_ends=True, of=lambda row: named(row["error_type"])),
         Column("message", least=24, rank=1, of=lambda row: " ".join((row["error_message"] or "-").split())[:200]),
@@ -189,7 +212,7 @@ def _failure_columns(zone: tzinfo) -> list[Column]:
 def _call_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", both_ends=True, of=lambda row: named(row["agent_name"])),
+        Column("agent", both_ends=True, least=24, of=whose),
         Column("model", both_ends=True, rank=2, of=lambda row: named(row["model_name"])),
         Column("tokens", "right", rank=3, of=lambda row: rounded(row["total_tokens"])),
         Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),

@@ -16,7 +16,7 @@ import click
 from llm_service.cli import parquet
 from llm_service.cli.kinds import Kind, cell_of
 from llm_service.cli.output import cells, clean, is_terminal, json_line
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import Column, plural
 from llm_service.cli.target import Target
 from llm_service.errors import ConfigError, SettingsError
 
@@ -152,7 +152,7 @@ def put_out(output: Output, target: Target, found: Rows, view: Callable[[], obje
         return
     count = written(output, None if output.path is None else _database(target), found, [found.rows])
     if output.path is not None:
-        rows = "1 row" if count == 1 else f"{count:,} rows"
+        rows = plural(count, "row")
         click.echo(f"{rows} written to {click.format_filename(output.path)}", err=True)
 
 

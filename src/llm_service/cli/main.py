@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        sys.stderr.write(f"llm-telemetry needs {' and '.join(missing)}: pip install {' '.join(missing)}\n")
+        from llm_service.extras import install
+
+        sys.stderr.write(f"llm-telemetry needs {' and '.join(missing)}: {install('cli')}\n")
         return 2
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started us

@@ -1,29 +1,31 @@
 """What can be given on the command line: the kinds of values, and the options that several commands have."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import click
 
 from llm_service.cli.target import Target
 from llm_service.config.settings import resolve_db_path
 
-if TYPE_CHECKING:
-    from llm_service.telemetry.queries.costs import CostKey
-
 __all__ = [
-    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "USD", "Number", "as_given", "common", "examples",
-    "filters", "narrowing", "only_json", "ranged", "seller", "zoned",
+    "DATABASE", "FILE", "KEYS", "MODELS", "POLICIES", "SCOPED", "SPEED", "USD", "Command", "Number", "as_given",
+    "common", "examples", "filters", "narrowing", "only_json", "ranged", "scoped", "seller", "zoned",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
 _NAMES: Final = ("agent_name", "tool_name", "model_name")
 _IDS: Final = ("session_id", "run", "trace_id", "user_id")
 """By which calls are narrowed."""
+SCOPED: Final = {
+    "agent": "agent_name", "tool": "tool_name", "model": "model_name", "user": "user_id", "session": "session_id",
+    "run": "run",
+}  # fmt: skip
+"""By field of a budget's scope: the column."""
 
 
 class _Value(click.ParamType[Any]):
@@ -77,29 +79,9 @@ def _usd(text: str) -> Decimal:
     return amount
 
 
-def _keys(*known: "CostKey") -> _Value:
-    def parse(text: str) -> "tuple[CostKey, ...]":
-        keys = tuple(key.strip() for key in text.split(","))
-        if len(set(keys)) < len(keys) or not set(keys) <= set(known):
-            if _are_others(keys):
-                raise ValueError(
-                    f"this command groups by {', '.join(known)} alone; give: llm-telemetry query --by {text}"
-                )
-            raise ValueError(f"{text!r} is not usable; give one or more of {', '.join(known)}, each once")
-        return cast("tuple[CostKey, ...]", keys)
-
-    return _Value("keys", parse)
-
-
-def _are_others(names: Sequence[str]) -> bool:
-    """Whether these are keys that `query` has."""
-    from llm_service.errors import QueryError
-    from llm_service.telemetry.queries.group_keys import group_keys
-
-    try:
-        return bool(group_keys(names))
-    except QueryError:
-        return False
+def _keys(text: str) -> tuple[str, ...]:
+    """The command says which there are: what it proposes has all options that were given."""
+    return tuple(key.strip() for key in text.split(","))
 
 
 DATABASE: Final = _Value("path", resolve_db_path)
@@ -108,13 +90,16 @@ SPEED: Final = _Value("times", _speed)
 """How many times faster than the trace; infinity for as fast as possible."""
 USD: Final = _Value("usd", _usd)
 """An amount of money, exactly as it is written."""
-KEYS: Final = _keys("day", "agent", "tool", "model")
-NAMES: Final = _keys("agent", "tool", "model")
+KEYS: Final = _Value("keys", _keys)
+"""What to group by."""
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 """A file that is there."""
 
 MODELS: Final = click.option(
     "--models", type=FILE, metavar="PATH", help="A models.yaml with prices; default: where the configuration is."
+)
+POLICIES: Final = click.option(
+    "--policies", type=FILE, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
 )
 only_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
@@ -172,6 +157,23 @@ def common(command: Command) -> Command:
     return run
 
 
+def scoped(help_text: str) -> Callable[[Command], Command]:
+    """Names by the fields that scopes of budgets have; the command takes them as one `names`, by column."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(*given: Any, **options: Any) -> Any:
+            names = {column: options.pop(column) for column in SCOPED.values()}
+            return command(*given, names=names, **options)
+
+        for field, column in reversed(SCOPED.items()):
+            kind = "NAME" if column in _NAMES else "ID"
+            run = click.option(f"--{field}", column, metavar=kind, help=help_text.format(field))(run)
+        return run
+
+    return decorate
+
+
 def seller(command: Command) -> Command:
     """Who serves a model, how and where: what its price depends on beside its name."""
     provider = click.option(
@@ -196,8 +198,14 @@ def zoned(command: Command) -> Command:
 
 def ranged(command: Command) -> Command:
     """The range that a report is of, as texts for `Target.range`, and the zone."""
-    since = click.option("--since", metavar="TIME", help="From then on: 24h, today, last-week, 2026-11-23, ...")
-    until = click.option("--until", metavar="TIME", help="Up to then; a day or another period is in it.")
+    since = click.option(
+        "--since", metavar="TIME", help="From then on, to now: 24h, today, yesterday, last-week, 2026-11-23, ..."
+    )
+    until = click.option(
+        "--until",
+        metavar="TIME",
+        help="Up to then; a period is in it: yesterday alone is --since yesterday --until yesterday.",
+    )
     return since(until(zoned(command)))
 
 

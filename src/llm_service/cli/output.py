@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from llm_service.cli.tables import Column, Layout, count, fit, row_text
+from llm_service.cli.tables import Column, Layout, count, fit, plural, row_text
 
 __all__ = [
     "Printer", "block", "cells", "clean", "is_colored", "is_terminal", "json_document", "json_line", "lines", "listing",
@@ -169,10 +169,9 @@ def say_deleted(report: Mapping[str, Any], *, err: bool = False) -> None:
     deleted, since = report["deleted_invocations"], report["records_since"]
     if deleted:
         kept = "" if since is None else f"; records are kept since {since} (UTC)"
-        calls = "call" if deleted == 1 else "calls"
         failures = report.get("deleted_failures")
         failed = "" if failures is None else f", {count(failures)} of them failed"
-        click.echo(f"not counted: {count(deleted)} {calls} of which only daily totals are left{failed}{kept}", err=err)
+        click.echo(f"not counted: {plural(deleted, 'call')} of which only daily totals are left{failed}{kept}", err=err)
 
 
 @contextmanager

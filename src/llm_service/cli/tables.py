@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
-    "UNKNOWN", "Column", "Layout", "Row", "bar", "cell_width", "count", "fit", "named", "percent", "rounded",
+    "UNKNOWN", "Column", "Layout", "Row", "bar", "cell_width", "count", "fit", "named", "percent", "plural", "rounded",
     "row_text", "shortened", "sparkline", "status_colour", "sum_usd", "usd",
 ]  # fmt: skip
 
@@ -175,6 +175,11 @@ def _without_middle(text: str, width: int) -> str:
 def count(number: int) -> str:
     """A whole number."""
     return f"{number:,}"
+
+
+def plural(number: int, what: str) -> str:
+    """A whole number of things: `1 call`, `2 more rows`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def usd(amount: float | Decimal | None, digits: int = 4) -> str:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from llm_service.config.service_tiers import tier_of
+from llm_service.extras import install
 from llm_service.pricing.bundled import BundledPrices, bundled
 from llm_service.pricing.called_names import has_own_price, priced_as
 from llm_service.pricing.declared import DeclaredPrices
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_BUNDLED", "PriceBook", "Span"]
 
-NO_BUNDLED: Final = "genai-prices is not installed (the extra `prices`): pip install genai-prices"
+NO_BUNDLED: Final = f"genai-prices is not installed: {install('prices')}"
 _MOST: Final = 4096
 """Names in the cache; more names in one program are hardly models."""
 

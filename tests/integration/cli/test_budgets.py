@@ -1,21 +1,38 @@
 """`budgets` as a user runs it: how limits stand, whether a call fits, and holds that are freed by hand."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
+from tests.integration.cli.every_command import commands
 
+from llm_service import errors
+from llm_service.budgets.scopes import FIELDS
+from llm_service.cli import command_budgets
 from llm_service.cli.budget_views import amount
 from llm_service.cli.commands import cli
+from llm_service.cli.options import SCOPED
+from llm_service.errors import (
+    BudgetError,
+    BudgetExceeded,
+    BudgetUnreadableError,
+    JustificationNeededError,
+    UnknownPriceError,
+    UnknownTokensError,
+)
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
 Run = Callable[..., Result]
+COMMANDS = dict(commands())
 POLICIES = """
 policies:
   default: {daily_budget_usd: 5}
@@ -100,15 +117,27 @@ def test_the_table_shows_what_is_unknown_as_unknown(run: Run, db: Path, policies
     held(db, policies, 1.2, agent_name="backend-dev", user_id="ada")
     lines = run("budgets", "--db", db, "--policies", policies).stdout.splitlines()
     assert lines[0].split() == [
-        "budget", "window", "subject", "limit", "spent", "reserved", "unknown", "unpriced", "used", "forecast",
-        "resets", "(UTC)",
+        "budget", "window", "subject", "limit", "spent", "reserved", "unknown", "unpriced", "left", "used",
+        "forecast", "resets", "(UTC)",
     ]  # fmt: skip
     by_start = {" ".join(line.split()[:3]): line.split() for line in lines[1:]}
-    assert by_start["default day $5.0000"][2:8] == ["$5.0000", "$0.6000", "$0.0000", "$1.2000", "2", "36.0%"]
+    assert by_start["default day $5.0000"][2:9] == ["$5.0000", "$0.6000", "$0.0000", "$1.2000", "2", "$3.2000", "36.0%"]
     unpriced = next(line.split() for line in lines if "backend-ops" in line and "total" in line)
-    assert unpriced[2:] == ["backend-ops,", "-", "$2.0000", "unknown", "$0.0000", "$0.0000", "1", "0.0%", "-", "never"]
+    assert unpriced[2:] == [
+        "backend-ops,",
+        "-",
+        "$2.0000",
+        "unknown",
+        "$0.0000",
+        "$0.0000",
+        "1",
+        "$2.0000",
+        "0.0%",
+        "-",
+        "never",
+    ]
     tokens = next(line.split() for line in lines if "backend-dev" in line and "tokens" in line)
-    assert tokens[4:] == ["10,000", "tokens", "900", "0", "0", "0", "9.0%", "-", "rolling"]
+    assert tokens[4:] == ["10,000", "tokens", "900", "0", "0", "0", "9,100", "9.0%", "-", "rolling"]
     assert any(line.startswith("watched (soft)") for line in lines)
 
 
@@ -306,7 +335,13 @@ def test_what_is_counted_for_limits_that_programs_alone_know_is_shown(run: Run, 
     assert "not known here" in result.stdout
     assert "$0.6000, 900 tokens, 3 calls" in result.stdout
     assert "agent backend-*" in result.stdout
-    assert "programs gave them in Python" in " ".join(result.stdout.split())
+    assert "--policies FILE" in result.stdout
+    assert "programs gave in Python" in result.stdout
+    shown = run("watch", "--db", db).stdout
+    assert ("not known here" in shown, "--policies FILE" in shown) == (True, True)
+    shown = run("watch", "--db", db, "--policies", policies).stdout
+    assert ("not known here" in shown, "--policies FILE" in shown) == (False, False)
+    assert "backend-dev, ada" in shown
     found = json.loads(run("budgets", "--db", db, "--json").stdout)
     assert (
         {row["limit"] for row in found} == {row["budget"] for row in found} == {row["fits"] for row in found} == {None}
@@ -408,3 +443,72 @@ def test_a_hold_that_is_not_there_ends_every_command_alike(run: Run, db: Path, c
     assert result.exit_code == 1
     assert "there is no" in result.stderr
     assert "see: llm-telemetry budgets holds" in result.stderr
+
+
+def test_names_of_scopes_narrow_budgets(run: Run, db: Path, policies: Path) -> None:
+    """By each field that a scope can have: those of which this name has one each, or that are scoped to it."""
+    assert tuple(SCOPED) == FIELDS
+    for words in ("budgets", "budgets check"):
+        assert {f"--{field}" for field in FIELDS} <= {name for one in COMMANDS[words].params for name in one.opts}
+    asked = ("budgets", "--db", db, "--policies", policies, "--json")
+    of_ada = rows(run(*asked, "--user", "ada"))
+    assert {(key[0], key[3:]) for key in of_ada} == {("backend", ("backend-dev", "ada"))}
+    assert {key[0] for key in rows(run(*asked, "--agent", "backend-ops"))} == {"backend"}
+    assert {key[0] for key in rows(run(*asked, "--model", "gpt-x"))} == {"watched"}
+    for field in FIELDS:
+        ended = run("budgets", "--db", db, "--policies", policies, f"--{field}", "nobody")
+        assert (ended.exit_code, ended.stdout) == (
+            0,
+            "no limits, or nothing was counted for any subject of theirs yet\n",
+        )
+    assert "give options after the command" in run("budgets", "--user", "ada", "holds", "--db", db).stderr
+
+
+def refusals() -> list[BudgetError]:
+    """One of each kind of error for which a call is not let through."""
+    amounts: dict[str, Any] = dict.fromkeys(("limit", "spent", "reserved", "asked"), 1)
+    arguments: dict[type[BudgetError], BudgetError] = {
+        BudgetExceeded: BudgetExceeded("b", window="day", metric="calls", unknown=2, **amounts),
+        UnknownPriceError: UnknownPriceError("b", "m", ("max_tokens=", "prompt= or prompt_tokens=")),
+        UnknownTokensError: UnknownTokensError("b", "m"),
+        BudgetUnreadableError: BudgetUnreadableError("b", "day"),
+        JustificationNeededError: JustificationNeededError("b", Decimal(2), Decimal(1)),
+    }
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BudgetError)}
+    assert kinds == {BudgetError, *arguments}
+    return [*arguments.values(), BudgetError("any", "b")]
+
+
+@pytest.mark.parametrize("error", refusals(), ids=lambda error: type(error).__name__)
+def test_a_remedy_names_options_and_no_python(error: BudgetError) -> None:
+    """What a program would write is said to programs."""
+    with click.Context(COMMANDS["budgets check"], info_name="check", parent=click.Context(cli, info_name="x")):
+        said = command_budgets.refusal(error)
+    assert not re.search(r"\w\(|\w=", said), said
+    assert said.startswith(error.problem)
+    for option in re.findall(r"--[\w-]+", said):
+        assert any(option in one.opts for words in ("budgets check", "doctor") for one in COMMANDS[words].params)
+
+
+def test_an_unknown_price_is_estimated_by_an_option(run: Run, db: Path, policies: Path) -> None:
+    """In text and as JSON."""
+    asked = ("budgets", "check", "--db", db, "--policies", policies, "--model", "zoo")
+    assert "; give --estimate USD, or set unknown_price_usd" in run(*asked).stdout
+    assert "--estimate USD" in json.loads(run(*asked, "--json").stdout)["error"]
+
+
+def test_a_refusal_names_what_settles_calls_of_unknown_outcome(run: Run, db: Path, policies: Path) -> None:
+    """Only where they hold a part of the limit; the commands exist."""
+    assert not {"budgets holds", "budgets release", "budgets reconcile"} - COMMANDS.keys()
+    names = {"agent_name": "backend-dev", "user_id": "ada"}
+    with TelemetryLogger(db, policies=policies) as telemetry:
+        with pytest.raises(BudgetExceeded) as caught:
+            telemetry.budgets.reserve(usd=9, tokens=0, **names)
+        assert "budgets holds" not in str(caught.value)
+        telemetry.budgets.reserve(usd=1, tokens=0, **names).give_up()
+        with pytest.raises(BudgetExceeded) as caught:
+            telemetry.budgets.reserve(usd=9, tokens=0, **names)
+    for command in ("llm-telemetry budgets holds", "budgets release", "budgets reconcile"):
+        assert command in str(caught.value)
+    missing = run("budgets", "release", "no-such-hold", "--db", db)
+    assert f"see: llm-telemetry budgets holds --db {db}" in missing.stderr

@@ -18,6 +18,7 @@ from tests.integration.cli.every_command import ARGUMENTS, MADE_BY_HAND, OPTIONS
 from llm_service.cli import parquet
 from llm_service.cli.formats import _FORMS
 from llm_service.cli.kinds import guessed, kinds_of
+from llm_service.extras import install
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries.months import MonthCosts
 from llm_service.telemetry.queries.rows import InvocationRow
@@ -184,7 +185,7 @@ def test_without_pyarrow_parquet_names_the_extra(
     out = tmp_path / "out.parquet"
     ended = run(*line_of(words, file), "-o", out)
     assert (ended.exit_code, ended.stdout, len(ended.stderr.splitlines())) == (1, "", 1)
-    assert "pip install pyarrow (the extra `parquet`" in ended.stderr
+    assert install("parquet") in ended.stderr
     assert not out.exists()
 
 

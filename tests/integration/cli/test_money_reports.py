@@ -297,9 +297,14 @@ def test_caches_save_by_the_prices_of_models_yaml_and_cost_where_writing_is_dear
         (("report", "month", "--as-of", "2999-01-01"), "give a day from 1970-01-01 to "),
         (
             ("report", "month", "--by", "day"),
-            "this command groups by agent, tool, model alone; give: llm-telemetry query --by day",
+            "this command groups by agent, tool, model; give: llm-telemetry query --db ",
         ),
         (("report", "units", "--by", "agent,agent"), "each once"),
+        (("report", "units", "--by", "user"), "groups by agent, tool, model, request_model; give: llm-telemetry query"),
+        (
+            ("report", "month", "--where", "user=ada"),
+            "user: daily totals have agent, tool and model alone; give: llm-tele",
+        ),
         (("costs", "--coverage", "--by", "day"), "--coverage has rows of its own; leave out --by"),
     ],
 )

@@ -124,7 +124,7 @@ COMMANDS: dict[str, Count | None] = {
     "top calls --measure latency": has_all,
     "stats": says("total_invocations"),
     "errors": has_kinds,
-    "costs": None,
+    "costs": says("totals", "invocations"),
     "costs --coverage": says("invocations"),
     "report month": None,
     "report units": has_units,

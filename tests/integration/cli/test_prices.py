@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from llm_service.extras import install
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
 Run = Callable[..., Result]
@@ -209,11 +210,11 @@ def test_stored_costs_are_computed_anew_and_it_says_what_changed(run: Run, db: P
     before = costs(db)
     dry = run("reprice", "--db", db, "--models", models, "--dry-run")
     assert (dry.exit_code, costs(db)) == (0, before)
-    assert "would be priced   1 calls that had no cost" in dry.stdout
+    assert "would be priced   1 call that had no cost" in dry.stdout
     shown = run("reprice", "--db", db, "--models", models)
     assert costs(db) == [(0.006, "computed"), (None, "unknown"), (9.0, None)]
     assert "examined       2 calls" in shown.stdout
-    assert "priced         1 calls that had no cost" in shown.stdout
+    assert "priced         1 call that had no cost" in shown.stdout
     assert "$0.000000000 before, $0.006000000 after" in shown.stdout
     assert "wren" in shown.stdout
     assert "percent examined: 100 of 100" in shown.stderr
@@ -289,7 +290,7 @@ def test_without_the_extra_every_report_says_so(
 ) -> None:
     """Rather than to write every model of the world into models.yaml; a logger says it once."""
     monkeypatch.setitem(sys.modules, "genai_prices", None)
-    missing = "genai-prices is not installed (the extra `prices`): pip install genai-prices"
+    missing = f"genai-prices is not installed: {install('prices')}"
     path = tmp_path / "unpriced.db"
     with TelemetryLogger(path) as logger:
         for model in ("gpt-5", "gpt-5", "gpt-5-mini", None):
@@ -302,7 +303,9 @@ def test_without_the_extra_every_report_says_so(
     estimated = run("estimate", "--model", "gpt-5", "--prompt-tokens", 9, "--db", path).stdout
     assert f"unknown: {missing}, or write it into models.yaml\n" in estimated
     costs = run("costs", "--db", path)
-    assert costs.stderr == f"no price is known: {missing}; then price what is stored: llm-telemetry reprice\n"
+    assert (
+        costs.stderr == f"no price is known: {missing}; then price what is stored: llm-telemetry reprice --db {path}\n"
+    )
 
 
 def test_costs_that_are_all_known_need_no_extra(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

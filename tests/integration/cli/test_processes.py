@@ -12,6 +12,7 @@ import pytest
 from tests.slices import quick
 
 import llm_service
+from llm_service.extras import install
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -134,7 +135,7 @@ def test_without_click_one_line_says_what_to_install(environment: dict[str, str]
         timeout=60,
     )
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "llm-telemetry needs click and rich: pip install click rich\n"
+    assert result.stderr == f"llm-telemetry needs click and rich: {install('cli')}\n"
 
 
 def test_help_imports_neither_rich_nor_the_engine(environment: dict[str, str], tmp_path: Path) -> None:

@@ -92,10 +92,9 @@ def test_periods_have_bars_for_those_who_look(run: Run, database: Path, monkeypa
         (["query", "--format", "xml"], "parquet"),
         (["top", "nothing"], "there is no key"),
         (["top", "calls", "--measure", "p95"], "cost, latency, tokens"),
-        (["costs", "--by", "session"], "llm-telemetry query --by session"),
-        (["costs", "--by", "agent,week"], "llm-telemetry query --by agent,week"),
-        (["costs", "--by", "nothing"], "give one or more of day"),
-        (["costs", "--where", "cost>0.1"], "llm-telemetry query"),
+        (["costs", "--by", "nothing"], "there is no key"),
+        (["costs", "--by", "agnt"], "did you mean agent?"),
+        (["report", "month", "--where", "cost>0.1"], "llm-telemetry query"),
     ],
 )
 def test_what_cannot_be_asked(run: Run, database: Path, arguments: list[str], said: str) -> None:
@@ -129,7 +128,7 @@ def test_rows_beyond_the_limit_are_counted(run: Run, database: Path) -> None:
     """On stderr, in any format."""
     for form in ("table", "csv"):
         assert "4 more rows" in run("query", "--by", "session", "--limit", 1, "--format", form, "--db", database).stderr
-    assert "1 more kinds" in run("errors", "--limit", 1, "--db", database).stderr
+    assert "1 more kind is not shown" in run("errors", "--limit", 1, "--db", database).stderr
 
 
 def two_kept(path: Path) -> Path:

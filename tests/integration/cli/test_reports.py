@@ -250,7 +250,7 @@ def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_pa
         (("invocations", "--since", "soon"), "'soon' is not usable; give one of now, "),
         (("invocations", "--since", "99999999w"), "'99999999w' is not usable; it is outside of the years 1 to 9999"),
         (("stats", "--days", "1", "--since", "2h"), "--days and --since both say where to begin"),
-        (("costs", "--by", "day,week"), "day, agent, tool, model alone; give: llm-telemetry query --by day,week"),
+        (("costs", "--by", "day,wek"), "did you mean week?"),
         (("costs", "--by", "day,day"), "'day,day' is not usable"),
         (("costs", "--by", ""), "'' is not usable"),
         (("costs", "--sinc", "1d"), "--since"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from llm_service.extras import install
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
 Run = Callable[..., Result]
@@ -134,4 +135,4 @@ def test_without_scipy_it_says_what_to_install(run: Run, db: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     result = run("compare", A, B, "--db", db)
     assert result.exit_code == 1
-    assert "pip install scipy" in result.stderr
+    assert install("compare") in result.stderr

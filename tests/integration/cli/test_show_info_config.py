@@ -70,7 +70,7 @@ def test_show_of_an_unknown_id_ends_with_1_and_of_an_ambiguous_one_with_2(run: R
     """One line each, that says where ids are."""
     missing = run("show", "no\nsuch", "--db", database)
     assert (missing.exit_code, missing.stdout, missing.stderr.count("\n")) == (1, "", 1)
-    assert "has no call with the id 'no\\nsuch'; `llm-telemetry invocations` shows ids" in missing.stderr
+    assert "has no call with the id 'no\\nsuch'; `llm-telemetry invocations --db " in missing.stderr
     ambiguous = run("show", "0", "--db", database)
     assert ambiguous.exit_code == 2
     assert "several ids begin so" in ambiguous.stderr

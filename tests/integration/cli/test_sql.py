@@ -187,7 +187,7 @@ def test_a_large_answer_says_what_to_do(run: Run, database: Path) -> None:
     result = run("sql", "VALUES (zeroblob(20000000)), (zeroblob(20000000))", "--db", database, "--format", "csv")
     assert (result.exit_code, result.stderr) == (
         0,
-        "only the first 1 rows: the answer is too large; select less of each\n",
+        "only the first 1 row: the answer is too large; select less of each\n",
     )
     result = run("sql", "SELECT zeroblob(40000000)", "--db", database)
     assert result.exit_code == 1

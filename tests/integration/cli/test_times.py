@@ -309,3 +309,17 @@ def test_the_range_of_an_answer_is_that_of_the_command(run: Run, hourly: Path) -
         found = json.loads(run(*words.split(), *given).stdout)
         assert (found["since"], found["until"], found["time_zone"]) == (answer.since, answer.until, answer.time_zone)
     assert answer.since == "2026-11-21 18:15:00.000000Z"
+
+
+def test_help_says_that_a_period_as_since_goes_on_to_now_and_how_it_is_alone(run: Run, hourly: Path) -> None:
+    """`--since yesterday` has today's calls; of each command that has both options."""
+    for words, command in commands():
+        helps = {max(one.opts, key=len): one.help for one in command.params if isinstance(one, click.Option)}
+        if {"--since", "--until"} <= helps.keys():
+            assert "to now" in (helps["--since"] or ""), words
+            assert "--since yesterday --until yesterday" in (helps["--until"] or ""), words
+    alone = ("query", "--since", "yesterday", "--until", "yesterday", "--tz", "UTC", "--json", "--db", hourly)
+    found = json.loads(run(*alone).stdout)
+    start, end = (datetime.fromisoformat(found[name]) for name in ("since", "until"))
+    assert end - start == timedelta(days=1)
+    assert json.loads(run(*alone[:3], *alone[5:]).stdout)["until"] is None

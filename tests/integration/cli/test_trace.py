@@ -1,6 +1,7 @@
 """`llm-telemetry trace`, and what else tells of single calls."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,15 @@ def test_show_writes_small_costs_out(run: Run, tmp_path: Path) -> None:
     assert "0.000007" in shown
     assert "e-06" not in shown
     assert "1500.0" in shown
+
+
+def test_each_record_says_when_it_began_and_how_long_it_took(run: Run, tmp_path: Path) -> None:
+    """On the clock of the zone, and in milliseconds."""
+    began = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        logger.log_invocation(InvocationRecord(session_id="s", latency_ms=1500.0, timestamp=began))
+    asked = ("trace", "s", "--db", str(tmp_path / "t.db"))
+    head, row, _ = run(*asked, "--tz", "Asia/Kathmandu").stdout.splitlines()
+    assert "began (Kathmandu)" in head
+    assert "2026-11-24 00:15:00" in row
+    assert "1,500" in row

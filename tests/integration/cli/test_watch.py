@@ -26,7 +26,7 @@ def test_one_frame_where_it_is_piped(run: Run, database: Path) -> None:
     shown = run("watch", "--tz", "UTC", "--db", database).stdout
     lines = shown.splitlines()
     assert lines[0].endswith("(UTC)  telemetry.db")
-    assert "1 calls, 0 failed" in lines[1]
+    assert "1 call, 0 failed" in lines[1]
     assert lines[2].startswith("today: ")
     assert "it broke" in shown
     assert "\x1b" not in shown

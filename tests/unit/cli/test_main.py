@@ -12,6 +12,7 @@ from llm_service.cli.target import Target
 from llm_service.config import load
 from llm_service.config.settings import Settings
 from llm_service.errors import ConfigError, ConfigErrors
+from llm_service.extras import install
 
 
 class _Config:
@@ -111,7 +112,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     """Instead of a traceback."""
     monkeypatch.setattr(entry, "find_spec", lambda _: None)
     assert entry.main([]) == 2
-    assert capsys.readouterr().err == ("llm-telemetry needs click and rich: pip install click rich\n")
+    assert capsys.readouterr().err == f"llm-telemetry needs click and rich: {install('cli')}\n"
 
 
 def test_streams_of_any_kind_will_do(monkeypatch: pytest.MonkeyPatch) -> None:

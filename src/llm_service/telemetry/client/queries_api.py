@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.ask import Answer
     from llm_service.telemetry.queries.cache_savings import RatesOf
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
-    from llm_service.telemetry.queries.grouping import NameKey
+    from llm_service.telemetry.queries.grouping import NameKey, RecordKey
     from llm_service.telemetry.queries.months import MonthReport
     from llm_service.telemetry.queries.traces import TraceRow
     from llm_service.telemetry.queries.unit_costs import UnitReport
@@ -283,7 +283,7 @@ def get_month_report(
 
 def get_unit_costs(
     core: ClientCore,
-    by: "Sequence[NameKey]" = (),
+    by: "Sequence[RecordKey]" = (),
     start_date: date | str | None = None,
     end_date: date | str | None = None,
     agent_name: str | None = None,
@@ -303,7 +303,7 @@ def get_unit_costs(
     are gone.
 
     Args:
-        by: any of `agent`, `tool`, `model`, each once; none for totals alone.
+        by: any of `agent`, `tool`, `model`, `request_model` (the model asked for), each once; none for totals alone.
         prices: what cache savings are counted by; None takes those of this logger.
         start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
         since, until, time_zone: as for `get_invocations`.

@@ -15,7 +15,7 @@ from llm_service.telemetry.instrumentation.scope import Scope
 from llm_service.telemetry.queries.run_names import name_of_run, new_run_id
 
 if TYPE_CHECKING:
-    from llm_service.telemetry.queries.grouping import NameKey
+    from llm_service.telemetry.queries.grouping import RecordKey
     from llm_service.telemetry.queries.run_comparison import RunComparison
     from llm_service.telemetry.queries.run_list import RunRow
     from llm_service.telemetry.queries.run_summary import RunSummary
@@ -173,7 +173,7 @@ def get_run_summary(core: ClientCore, run: str, *, fresh: bool = True) -> Steps[
 
 
 def compare_runs(
-    core: ClientCore, a: str, b: str, by: "NameKey | None" = None, *, fresh: bool = True
+    core: ClientCore, a: str, b: str, by: "RecordKey | None" = None, *, fresh: bool = True
 ) -> Steps["RunComparison"]:
     """Two runs beside each other: success, cost, tokens, latency, ttft and speed, and whether b differs from a.
 
@@ -182,7 +182,8 @@ def compare_runs(
 
     Args:
         a, b: runs, as for `get_run_summary`.
-        by: `model`, `agent` or `tool`; None compares all calls together.
+        by: `model`, `agent` or `tool`; `request_model` is the same as `model`, the one asked for; None compares all
+            calls together.
         fresh: False reads without flushing first.
 
     Raises:

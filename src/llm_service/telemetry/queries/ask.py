@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.queries.cells import text, whole
 from llm_service.telemetry.queries.conditions import columns_of
@@ -28,7 +28,7 @@ from llm_service.telemetry.queries.time_range import TimeRange, day_of
 from llm_service.telemetry.queries.unknown_names import UnknownName, find_unknown, named_in
 from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["Answer", "ask", "parts_by_day", "totals_of"]
+__all__ = ["Answer", "Grouped", "ask", "grouped", "parts_by_day", "totals_of"]
 
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR: Final = 3_600
@@ -56,7 +56,7 @@ class Answer(NotebookAnswer):
         deleted_invocations: calls of these days, agents, tools and models that are not counted here, because retention
             has deleted them; the other filters might have left them out.
         more: rows beyond the limit.
-        unknown_names: agents, tools and models that the filters name and no stored call has.
+        unknown_names: agents, tools, models and operations that the filters name and no stored call has.
     """
 
     rows: list[dict[str, Any]]
@@ -78,6 +78,15 @@ class Answer(NotebookAnswer):
         return len(self.rows)
 
 
+class Grouped(NamedTuple):
+    """Parts by the values of keys, as rows have them, and of all calls; what is deleted is said as by `Answer`."""
+
+    groups: Groups
+    totals: Mapping[str, Any]
+    records_since: str | None
+    deleted: int
+
+
 def ask(fetch: Fetch, question: Question, now: datetime) -> Answer:
     """Answer a question from one snapshot; `now` (aware) is the moment that its words count from."""
     asked = question.range(now)
@@ -97,6 +106,14 @@ def ask(fetch: Fetch, question: Question, now: datetime) -> Answer:
         more=max(0, len(rows) - limit),
         unknown_names=find_unknown(fetch, named_in(question.conditions), spans=asks_for_spans(columns)),
     )
+
+
+def grouped(fetch: Fetch, question: Question, now: datetime) -> Grouped:
+    """What an answer is made of, before it is measured and sorted."""
+    asked = question.range(now)
+    found, spans = _found(fetch, question, asked)
+    shown, totals = _shown(question, found, asked.zone), _sum(question, found)
+    return Grouped(shown, totals, *_deleted(fetch, question, spans))
 
 
 def totals_of(fetch: Fetch, question: Question, now: datetime) -> tuple[dict[str, Any], str | None, int]:

@@ -73,7 +73,7 @@ class CacheSavings:
 def read_savings(
     fetch: Fetch, narrowed: InvocationFilter, columns: Sequence[str], prices: RatesOf
 ) -> dict[tuple[str | None, ...], CacheSavings]:
-    """Cache savings by columns (none: all calls, under `()`); groups without a priced call are left out."""
+    """Cache savings by columns, as SQL (none: all calls, under `()`); groups without a priced call are left out."""
     found: dict[tuple[str | None, ...], CacheSavings] = {}
     for row in _cached_calls(fetch, narrowed, columns):
         saved = _saved(prices, *row[-_PROBED:])

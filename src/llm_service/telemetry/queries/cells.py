@@ -25,6 +25,7 @@ from llm_service.telemetry.stores.call_sums import (
 
 __all__ = [
     "ADDED_BY_A_CALL",
+    "ASKED_MODEL",
     "IS_CALL",
     "LATENCY",
     "NANOS",
@@ -47,6 +48,10 @@ __all__ = [
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 MOST_LEVELS: Final = 200
 """A value nested deeper than this may be impossible to print as JSON."""
+
+
+ASKED_MODEL: Final = "coalesce(request_model, model_name)"
+"""The model that a call asked for: where it says none, the one that answered was asked for by that name."""
 
 
 def known(column: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from llm_service.telemetry.queries.cells import known, whole_or_null
+from llm_service.telemetry.queries.cells import ASKED_MODEL, known, whole_or_null
 from llm_service.telemetry.queries.field_names import MetadataKey
 from llm_service.telemetry.queries.rows import NUMBERS
 from llm_service.telemetry.record.fields import KINDS, RANGES
@@ -115,7 +115,7 @@ def _comparison(condition: Condition) -> tuple[str, list[Any]]:
 def _operand(column: str) -> str:
     """A column to compare with; a number that no writer wrote is NULL."""
     if column not in RANGES:
-        return column
+        return ASKED_MODEL if column == "request_model" else column
     return whole_or_null(column) if NUMBERS.get(column, True) else known(column)
 
 

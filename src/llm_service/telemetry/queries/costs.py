@@ -1,21 +1,27 @@
 """Costs by any keys in any order: sums, totals, and coverage, over any range of time and by the days of any zone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from operator import add
 from typing import Any, Final, Literal, NamedTuple, TypedDict, cast, get_args
 
 from llm_service.errors import QueryError
-from llm_service.telemetry.queries.ask import parts_by_day
+from llm_service.telemetry.queries.ask import grouped, parts_by_day
 from llm_service.telemetry.queries.cells import added_up, text, whole
+from llm_service.telemetry.queries.conditions import columns_of
 from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
-from llm_service.telemetry.queries.filters import InvocationFilter, Where
+from llm_service.telemetry.queries.filters import NAMES, InvocationFilter, Where
+from llm_service.telemetry.queries.group_keys import KEYS, group_keys
 from llm_service.telemetry.queries.plans import Question
 from llm_service.telemetry.queries.range_parts import RangeParts, moment_of, range_parts
 from llm_service.telemetry.queries.time_range import EVER, TimeRange, day_of
 from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["COST_KEYS", "SUMMED", "CostKey", "CostReport", "CostRow", "CostSums", "cost_rows", "read_costs"]
+__all__ = [
+    "COST_KEYS", "SUMMED", "CostKey", "CostReport", "CostRow", "CostSums", "cost_columns", "cost_rows", "is_of_days",
+    "read_costs",
+]  # fmt: skip
 
 CostKey = Literal["day", "agent", "tool", "model"]
 COST_KEYS: Final[tuple[CostKey, ...]] = get_args(CostKey)
@@ -39,15 +45,18 @@ class CostSums(TypedDict):
 class CostReport(TypedDict):
     """Costs by keys.
 
-    `rows` hold the columns of the keys (`date`, `agent_name`, `tool_name`, `model_name`) and those of `CostSums`;
+    `rows` hold the columns of the keys (`date`, `agent_name`, `tool_name`, `model_name`; others as those of `query`)
+    and those of `CostSums`; of calls with several tags each row has all, so that they add up to more than `totals`.
     `first_day` and `last_day` are the first and last day with calls, None if there are none. Of
     `totals["invocations"]` calls, `priced` have a known cost.
     `since` and `until` are the range that the report covers (UTC texts; None is open), `time_zone` is where its days
     are. Days before `utc_days_before` are UTC days all the same: their records are deleted, and only daily totals are
-    left; None if there are no such days.
+    left; None if there are no such days. By other keys and filters than those of daily totals, records are read:
+    `deleted_invocations` calls of the range's days and names are not counted, because theirs are deleted;
+    `records_since` is the first UTC day with all its records, None if none were ever deleted.
     """
 
-    by: list[CostKey]
+    by: list[str]
     rows: list[dict[str, Any]]
     totals: CostSums
     first_day: str | None
@@ -57,6 +66,8 @@ class CostReport(TypedDict):
     until: str | None
     time_zone: str
     utc_days_before: str | None
+    records_since: str | None
+    deleted_invocations: int
 
 
 SUMMED: Final = tuple(name for name in CostSums.__annotations__ if name != "total_cost_usd")
@@ -75,19 +86,37 @@ class CostRow(NamedTuple):
     sums: list[int]
 
 
-def read_costs(fetch: Fetch, by: Sequence[CostKey], narrowed: InvocationFilter, asked: TimeRange = EVER) -> CostReport:
-    """Costs grouped and sorted by these keys, at least one, each once.
+def read_costs(fetch: Fetch, by: Sequence[str], narrowed: InvocationFilter, asked: TimeRange = EVER) -> CostReport:
+    """Costs grouped and sorted by these keys, at least one, each once: any that `query` has.
 
-    Days are sorted newest first; names alphabetically, unknown ones first; if the last key is a name, by cost.
+    Days are sorted newest first; names alphabetically, unknown ones first; if the last key is a name, by cost. By day,
+    agent, tool and model, with filters by names alone, daily totals answer, which stay for ever; else the records do.
 
     Args:
         asked: the range of time, and the zone whose days are meant.
     """
-    if not by or len(set(by)) < len(by) or not set(by) <= set(COST_KEYS):
-        raise QueryError("by", ",".join(by), f"give one or more of {', '.join(COST_KEYS)}, each once")
+    if not by:
+        raise QueryError("by", "", f"give one or more of {', '.join(KEYS)}")
+    group_keys(by)
+    if is_of_days(by, narrowed):
+        return _of_days(fetch, by, narrowed, asked)
+    return _of_records(fetch, by, narrowed, asked)
+
+
+def is_of_days(by: Sequence[str], narrowed: InvocationFilter) -> bool:
+    """Whether daily totals answer."""
+    return set(by) <= set(COST_KEYS) and columns_of(narrowed.conditions()) <= {*NAMES}
+
+
+def cost_columns(by: Sequence[str]) -> list[str]:
+    """The columns of these keys in rows."""
+    return ["date" if key.column == "day" else key.column for key in group_keys(by)]
+
+
+def _of_days(fetch: Fetch, by: Sequence[str], narrowed: InvocationFilter, asked: TimeRange) -> CostReport:
     by_day = "day" in by
     parts = range_parts(fetch, asked, by_local_day=by_day)
-    columns = ["date" if key == "day" else f"{key}_name" for key in by]
+    columns = cost_columns(by)
     names = [column for column in columns if column != "date"]
     found = cost_rows(fetch, parts, narrowed, names, by_day=by_day)
     groups: dict[tuple[Any, ...], list[int]] = {}
@@ -96,7 +125,7 @@ def read_costs(fetch: Fetch, by: Sequence[CostKey], narrowed: InvocationFilter, 
         sums = groups.setdefault(tuple(named[column] for column in columns), [0] * len(SUMMED))
         sums[:] = map(add, sums, row.sums)
     rows = [dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _sums(sums)) for key, sums in groups.items()]
-    _sort(rows, columns)
+    _sort(rows, columns, by)
     totals = _sums([sum(values) for values in zip(*groups.values(), strict=True)] or [0] * len(SUMMED))
     covered = parts.covered.as_json()
     return CostReport(
@@ -110,7 +139,48 @@ def read_costs(fetch: Fetch, by: Sequence[CostKey], narrowed: InvocationFilter, 
         since=covered["since"],
         until=covered["until"],
         time_zone=covered["time_zone"],
+        records_since=None if parts.records_since is None else parts.records_since.isoformat(),
+        deleted_invocations=0,
     )
+
+
+def _of_records(fetch: Fetch, by: Sequence[str], narrowed: InvocationFilter, asked: TimeRange) -> CostReport:
+    question = Question(_MEASURES, by, [*narrowed.conditions()], asked.start, asked.end, asked.zone)
+    found = grouped(fetch, question, datetime.now(UTC))
+    columns = cost_columns(by)
+    rows = [
+        dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _sums([parts[name] for name in SUMMED]))
+        for key, parts in found.groups.items()
+    ]
+    _sort(rows, columns, by)
+    totals = _sums([found.totals[name] for name in SUMMED])
+    first, last = _ends(fetch, by, replace(narrowed, since=asked.start, until=asked.end), asked.zone)
+    covered = asked.as_json()
+    return CostReport(
+        by=list(by),
+        rows=rows,
+        totals=totals,
+        first_day=first,
+        last_day=last,
+        priced=totals["invocations"] - totals["unpriced"],
+        utc_days_before=None,
+        since=covered["since"],
+        until=covered["until"],
+        time_zone=covered["time_zone"],
+        records_since=found.records_since,
+        deleted_invocations=found.deleted,
+    )
+
+
+def _ends(
+    fetch: Fetch, by: Sequence[str], narrowed: InvocationFilter, zone: tzinfo
+) -> tuple[str, str] | tuple[None, None]:
+    """The days of the first and the last of these records."""
+    where = narrowed.where()
+    where.only_calls(columns_of(narrowed.conditions()).union(by))
+    sql = f"SELECT min(timestamp), max(timestamp) FROM invocations{where}"  # noqa: S608
+    ((first, last),) = fetch((sql, where.parameters))
+    return (None, None) if first is None else (_day(first, zone), _day(last, zone))
 
 
 def cost_rows(
@@ -162,15 +232,23 @@ def _list(names: Sequence[str]) -> str:
     return "".join(f"{name}, " for name in names)
 
 
-def _sort(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+def _sort(rows: list[dict[str, Any]], columns: Sequence[str], by: Sequence[str]) -> None:
     """Sort by the keys from the last to the first: a sort keeps the order of what is equal."""
+    ranks = {column: key.rank for column, key in zip(columns, group_keys(by), strict=True) if key.is_period}
     for column in reversed(columns):
-        if column == "date":
-            rows.sort(key=lambda row: row["date"], reverse=True)
+        if column in ranks:
+            _sort_periods(rows, column, ranks[column])
             continue
         rows.sort(key=lambda row: (row[column] is not None, text(row[column])))
         if column == columns[-1]:
             rows.sort(key=lambda row: row["cost_nanos"], reverse=True)
+
+
+def _sort_periods(rows: list[dict[str, Any]], column: str, rank: Callable[[Any], Any]) -> None:
+    """The newest first, days of the week from Monday on; what no writer wrote has none, and comes last."""
+    known = [row for row in rows if row[column] is not None]
+    known.sort(key=lambda row: rank(row[column]), reverse=column != "weekday")
+    rows[:] = known + [row for row in rows if row[column] is None]
 
 
 def _sums(values: Sequence[int]) -> CostSums:

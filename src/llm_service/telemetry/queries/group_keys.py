@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from llm_service.errors import QueryError
-from llm_service.telemetry.queries.cells import decoded, text
+from llm_service.telemetry.queries.cells import ASKED_MODEL, decoded, text
 from llm_service.telemetry.queries.conditions import metadata_text
 from llm_service.telemetry.queries.field_names import METADATA, SHORT_NAMES, column_named, metadata_key, no_such
 from llm_service.telemetry.queries.local_periods import PERIODS, WEEKDAYS
@@ -72,15 +72,15 @@ class GroupKey:
 _RANKS: Final[dict[str, Callable[[Any], Any]]] = {"hour": datetime.fromisoformat, "weekday": WEEKDAYS.index}
 
 
-def group_keys(names: Sequence[str], argument: str = "by") -> tuple[GroupKey, ...]:
-    """The keys of these names.
+def group_keys(names: Sequence[str], argument: str = "by", most: int = MOST_KEYS) -> tuple[GroupKey, ...]:
+    """The keys of these names, up to so many.
 
     Raises:
         QueryError: naming the argument, the name and the remedy.
     """
     keys = tuple(_key(name, argument) for name in names)
-    if len(keys) > MOST_KEYS or len({key.column for key in keys}) < len(keys):
-        raise QueryError(argument, ",".join(names), f"give up to {MOST_KEYS} keys, each once")
+    if len(keys) > most or len({key.column for key in keys}) < len(keys):
+        raise QueryError(argument, ",".join(names), f"give up to {most} keys, each once")
     return keys
 
 
@@ -96,4 +96,4 @@ def _key(name: str, argument: str) -> GroupKey:
     if column is None or column not in GROUPED_FIELDS:
         raise QueryError(argument, name, no_such("key", name, KEYS))
     shown = _one if column not in RANGES else _flag if column == "stream" else _number
-    return GroupKey(column, column, shown=shown)
+    return GroupKey(column, ASKED_MODEL if column == "request_model" else column, shown=shown)

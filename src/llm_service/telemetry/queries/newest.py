@@ -26,6 +26,8 @@ _MOST_UNKNOWN: Final = 64
 _INDEXED: Final = frozenset({"session_id", "trace_id", "run", "user_id"})
 _WALKED: Final = (frozenset({"agent_name"}), frozenset({"status"}))
 """Columns that have an index with time, where nothing else tells blocks apart."""
+_ALSO: Final = {"request_model": ("request_model", "model_name")}
+"""By column: where a call may have the value; see `ASKED_MODEL`."""
 _ENDS: Final = "SELECT (SELECT min(id) FROM invocations), (SELECT max(id) FROM invocations)"
 _BLOCKS: Final = "FROM record_blocks WHERE block >= ? AND block < ?"
 _LATEST: Final = ":"
@@ -75,7 +77,10 @@ def _marks(narrowed: InvocationFilter) -> list[tuple[bytes, ...]]:
     told = [one for one in equal if one.column in COLUMNS and len(one.values) <= _MOST_NAMES]
     if frozenset(one.column for one in told) in _WALKED and all(one.values != ("success",) for one in told):
         return []
-    return [tuple(name_mark(one.column, value) for value in one.values) for one in told]
+    return [
+        tuple(name_mark(column, value) for column in _ALSO.get(one.column, (one.column,)) for value in one.values)
+        for one in told
+    ]
 
 
 def _where(narrowed: InvocationFilter, before: InvocationRow | None) -> Where:

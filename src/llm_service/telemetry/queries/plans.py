@@ -20,7 +20,7 @@ from llm_service.telemetry.queries.measures import MEASURES, PARTS, SETS, measur
 from llm_service.telemetry.queries.time_range import TimeRange, time_range
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
 
-__all__ = ["MAX_ROWS", "Question", "Span", "plan", "timestamp_of"]
+__all__ = ["MAX_ROWS", "Question", "Span", "names_of", "plan", "timestamp_of"]
 
 MAX_ROWS: Final = 1_000_000
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,8 +71,8 @@ class Question:
             raise QueryError("limit", self.limit, f"give a whole number from 1 to {MAX_ROWS:,}, or None")
         self.range(datetime.now(UTC))
         understood = {
-            "keys": group_keys(_names("by", self.group_by)),
-            "asked": measures_named(_names("measures", self.measures)),
+            "keys": group_keys(names_of("by", self.group_by)),
+            "asked": measures_named(names_of("measures", self.measures)),
             "conditions": conditions_of(self.filters),
         }
         for name, value in understood.items():
@@ -96,7 +96,7 @@ class Question:
         if self.order is None:
             found = {key.column: False for key in self.keys if key.is_period} | {self.asked[0]: True}
             return tuple((found | dict.fromkeys(columns, False)).items())
-        for name in _names("order", self.order):
+        for name in names_of("order", self.order):
             plain = name.removeprefix("-")
             column = SETS.get(plain, (plain,))[0]
             column = column if column in self.asked or column in columns else _key_column(plain)
@@ -111,7 +111,7 @@ def _key_column(name: str) -> str:
     return "tag" if name in ("tag", "tags") else column_named(name) or (name if key is None else key.name)
 
 
-def _names(argument: str, given: object) -> list[str]:
+def names_of(argument: str, given: object) -> list[str]:
     """Names, of a text or a sequence of them."""
     if isinstance(given, str):
         return [name for part in _NAME.findall(given) if (name := part.strip())]

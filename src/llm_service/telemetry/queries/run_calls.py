@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from llm_service.telemetry.queries.cells import IS_CALL, NANOS, known, text, whole_or_null
+from llm_service.telemetry.queries.cells import ASKED_MODEL, IS_CALL, NANOS, known, text, whole_or_null
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["RunCalls", "read_calls"]
@@ -120,11 +120,11 @@ def read_calls(fetch: Fetch, run: str, column: str | None = None) -> dict[str | 
     """The calls of a run by a name, the most frequent first.
 
     Args:
-        column: `agent_name`, `tool_name` or `model_name`, which is the name that was asked for: failures have no other;
+        column: `agent_name`, `tool_name`, or `request_model` (`model_name` is the same: failures have no other name);
             None puts all calls under None.
     """
     found: dict[str | None, RunCalls] = {}
-    name_of = "coalesce(request_model, model_name)" if column == "model_name" else column or "NULL"
+    name_of = ASKED_MODEL if column in ("model_name", "request_model") else column or "NULL"
     for cell, *cells in _rows(fetch, run, name_of):
         name = None if cell is None else text(cell)
         calls = found.get(name)

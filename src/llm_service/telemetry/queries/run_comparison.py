@@ -16,7 +16,7 @@ from llm_service.telemetry.queries.bootstrap import (
     level_of,
     require_scipy,
 )
-from llm_service.telemetry.queries.grouping import NAME_KEYS, NameKey
+from llm_service.telemetry.queries.grouping import RECORD_KEYS, RecordKey, column_of
 from llm_service.telemetry.queries.retention_coverage import records_since
 from llm_service.telemetry.queries.run_calls import RunCalls, read_calls
 from llm_service.telemetry.queries.run_list import find_run
@@ -99,7 +99,7 @@ class RunComparison(TypedDict):
 
     a: ComparedRun
     b: ComparedRun
-    by: NameKey | None
+    by: RecordKey | None
     rows: list[ComparedMetric]
     only_a: list[str | None]
     only_b: list[str | None]
@@ -177,7 +177,7 @@ class BothRuns(NamedTuple):
 
     a: str
     b: str
-    by: NameKey | None
+    by: RecordKey | None
     calls_a: dict[str | None, RunCalls]
     calls_b: dict[str | None, RunCalls]
     records_since: str | None = None
@@ -196,19 +196,19 @@ class _Pair(NamedTuple):
         return _number(self.a), _number(self.b)
 
 
-def read_both(fetch: Fetch, a: str, b: str, by: NameKey | None = None) -> BothRuns:
+def read_both(fetch: Fetch, a: str, b: str, by: RecordKey | None = None) -> BothRuns:
     """The calls of two runs.
 
     Args:
-        by: `model`, `agent` or `tool`; None puts all calls together.
+        by: `model`, `agent` or `tool`; `request_model` is the same as `model`; None puts all calls together.
 
     Raises:
         UnknownRunError: (a `LookupError`) there is no such run.
     """
-    if by is not None and by not in NAME_KEYS:
-        raise QueryError("by", by, f"give one of {', '.join(NAME_KEYS)}, or None")
+    if by is not None and by not in RECORD_KEYS:
+        raise QueryError("by", by, f"give one of {', '.join(RECORD_KEYS)}, or None")
     runs = find_run(fetch, a, "a"), find_run(fetch, b, "b")
-    column = None if by is None else f"{by}_name"
+    column = None if by is None else column_of(by)
     calls_a, calls_b = (read_calls(fetch, run, column) for run in runs)
     return BothRuns(*runs, by, calls_a, calls_b, records_since(fetch))
 

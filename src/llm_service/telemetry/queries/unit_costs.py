@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.telemetry.queries.cache_savings import CACHED, CacheSavings, RatesOf, read_savings
-from llm_service.telemetry.queries.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.queries.cells import ASKED_MODEL, NANOS, PRICED, UNCOUNTED, UNPRICED, whole
 from llm_service.telemetry.queries.filters import InvocationFilter
-from llm_service.telemetry.queries.grouping import NameKey, name_columns
+from llm_service.telemetry.queries.grouping import RECORD_KEYS, RecordKey, name_columns
 from llm_service.telemetry.queries.retention_coverage import read_kept
 from llm_service.telemetry.stores.base import Fetch
 
@@ -76,13 +76,13 @@ class UnitCosts(TypedDict):
 class UnitReport(TypedDict):
     """Unit costs by names.
 
-    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `UnitCosts`, highest cost
-    first. `first_day` and `last_day` are the first and last UTC day with records, None if there are none. Of
-    `deleted_invocations` calls of the window only the daily totals are left: the report does not cover them.
-    `records_since` is the first day with all its records; None if none were deleted.
+    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`, `request_model`) and those of
+    `UnitCosts`, highest cost first. `first_day` and `last_day` are the first and last UTC day with records, None if
+    there are none. Of `deleted_invocations` calls of the window only the daily totals are left: the report does not
+    cover them. `records_since` is the first day with all its records; None if none were deleted.
     """
 
-    by: list[NameKey]
+    by: list[RecordKey]
     rows: list[dict[str, Any]]
     totals: UnitCosts
     first_day: str | None
@@ -120,15 +120,16 @@ _SELECTED: Final = ", ".join(f"coalesce({summed}, 0)" for summed in _SUMS.values
 
 def read_unit_costs(
     fetch: Fetch,
-    by: Sequence[NameKey],
+    by: Sequence[RecordKey],
     narrowed: InvocationFilter,
     *,
     prices: RatesOf | None = None,
 ) -> UnitReport:
     """Unit costs by any keys, each once; without prices, cache savings are unknown."""
-    columns = name_columns(by)
+    columns = name_columns(by, RECORD_KEYS)
+    cells = [ASKED_MODEL if column == "request_model" else column for column in columns]
     where = narrowed.calls()
-    keys = "".join(f"{column}, " for column in columns)
+    keys = "".join(f"{cell}, " for cell in cells)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}{_SELECTED} FROM invocations{where}{grouped}"  # noqa: S608
     sums: dict[tuple[Any, ...], list[int]] = {}
@@ -136,7 +137,7 @@ def read_unit_costs(
         key, values = tuple(row[: len(columns)]), [whole(value) for value in row[len(columns) :]]
         # Two damaged names may decode to the same text.
         sums[key] = [one + other for one, other in zip(sums.get(key, [0] * len(_SUMS)), values, strict=True)]
-    savings = {} if prices is None else read_savings(fetch, narrowed, columns, prices)
+    savings = {} if prices is None else read_savings(fetch, narrowed, cells, prices)
     kept = read_kept(fetch, narrowed)
     rows = [
         dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _unit_costs(values, savings.get(key)))

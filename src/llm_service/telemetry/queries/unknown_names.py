@@ -1,26 +1,33 @@
 """Names that no stored call has: an empty report would look like an idle agent."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 from llm_service.redaction import shown
 from llm_service.telemetry.queries.cells import text
 from llm_service.telemetry.queries.conditions import Condition, Glob
-from llm_service.telemetry.queries.filters import NAMES, InvocationFilter
+from llm_service.telemetry.queries.filters import NAMES, Where
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["UnknownName", "find_unknown", "named_in", "nothing_is_left"]
 
 _MOST_NAMES: Final = 10_000
 """That are compared with what was given."""
+_NAMED: Final = (*NAMES, "operation")
+_NEWEST: Final = (
+    "SELECT DISTINCT operation FROM (SELECT operation FROM invocations ORDER BY timestamp DESC, id DESC LIMIT 1000)"
+    " WHERE operation IS NOT NULL"
+)
+"""What operations there are, as far as it takes no walk through all records to tell."""
 
 
 class UnknownName(NamedTuple):
     """A name that no stored call has.
 
     Attributes:
-        column: `agent_name`, `tool_name` or `model_name`.
+        column: `agent_name`, `tool_name`, `model_name` or `operation`.
         name: what was given: a name, or a pattern.
         near: a stored name that was perhaps meant; None where none is near.
     """
@@ -35,9 +42,9 @@ class UnknownName(NamedTuple):
 
 
 def named_in(conditions: Iterable[Condition]) -> Iterator[Condition]:
-    """The conditions that name agents, tools or models."""
+    """The conditions that name agents, tools, models or operations."""
     for condition in conditions:
-        if condition.column in NAMES and condition.operator == "=":
+        if condition.column in _NAMED and condition.operator == "=":
             yield condition
 
 
@@ -57,14 +64,24 @@ def find_unknown(fetch: Fetch, named: Iterable[Condition], *, spans: bool = True
     Args:
         spans: True looks among spans, too, which daily totals do not have: of an unknown name, that reads all records.
     """
-    tables = ("daily_costs", "invocations") if spans else ("daily_costs",)
     found: list[UnknownName] = []
     for column, value in [(one.column, value) for one in named for value in one.values if value is not None]:
-        where = InvocationFilter(filters=[Condition(column, None, "=", (value,))]).daily()
+        tables = ("invocations",) if column not in NAMES else ("daily_costs", "invocations")[: 1 + spans]
+        where = Where()
+        where.meet(Condition(column, None, "=", (value,)))
         if not any(fetch((f"SELECT 1 FROM {table}{where} LIMIT 1", where.parameters)) for table in tables):  # noqa: S608
-            sql = f"SELECT DISTINCT {column} FROM daily_costs WHERE {column} IS NOT NULL LIMIT ?"  # noqa: S608
-            known = [text(row[0]) for row in fetch((sql, [_MOST_NAMES]))]
             name = str(_text_of(value))
-            near = get_close_matches(name.strip("*?"), known, n=1)
-            found.append(UnknownName(column, name, near[0] if near else None))
+            found.append(UnknownName(column, name, _near(name.strip("*?"), _known(fetch, column))))
     return tuple(found)
+
+
+def _known(fetch: Fetch, column: str) -> list[str]:
+    named = f"SELECT DISTINCT {column} FROM daily_costs WHERE {column} IS NOT NULL LIMIT ?"  # noqa: S608
+    rows = fetch((named, [_MOST_NAMES])) if column in NAMES else fetch((_NEWEST, []))
+    return [text(row[0]) for row in rows]
+
+
+def _near(name: str, known: Sequence[str]) -> str | None:
+    """The one that is spelled nearly so; else one that has it as a word: `execute_tool` for `tool`."""
+    near = get_close_matches(name, known, n=1) or [one for one in known if name in re.split(r"[\W_]+", one)]
+    return near[0] if near else None

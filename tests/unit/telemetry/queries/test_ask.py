@@ -480,6 +480,7 @@ def test_a_range_needs_no_scan_beyond_it(tmp_path: Path) -> None:
             return fetch(query)
 
         ask(watch, Question("cost,latency", "session", since="24h"), NOW)
+        ask(watch, Question("cost,failures", "request_model", "request_model=a,b", since="24h"), NOW)
         for sql, bound in asked:
             if "FROM invocations" in sql and "min(timestamp)" not in sql:
                 steps = [row[3] for row in fetch((f"EXPLAIN QUERY PLAN {sql}", bound))]

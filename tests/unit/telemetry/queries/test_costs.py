@@ -4,13 +4,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from tests.question_records import some_records
 
 from llm_service.errors import QueryError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.queries.costs import COST_KEYS, CostKey, CostReport, read_costs
+from llm_service.telemetry.queries.ask import ask
+from llm_service.telemetry.queries.conditions import columns_of
+from llm_service.telemetry.queries.costs import COST_KEYS, CostKey, CostReport, cost_columns, is_of_days, read_costs
+from llm_service.telemetry.queries.filter_language import conditions_of
 from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.group_keys import KEYS
+from llm_service.telemetry.queries.local_periods import WEEKDAYS
+from llm_service.telemetry.queries.plans import Question
+from llm_service.telemetry.queries.time_range import TimeRange
 from llm_service.telemetry.stores.sqlite.reader import read
 
 DAY = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -35,7 +44,7 @@ def telemetry(tmp_path: Path) -> Iterator[TelemetryLogger]:
         yield logger
 
 
-def report(telemetry: TelemetryLogger, *by: CostKey, **narrowed: str) -> CostReport:
+def report(telemetry: TelemetryLogger, *by: str, **narrowed: str) -> CostReport:
     """Costs of its file."""
     return read(telemetry.db_path, lambda fetch: read_costs(fetch, by or COST_KEYS, InvocationFilter(**narrowed)))
 
@@ -100,8 +109,61 @@ def test_an_empty_file_has_totals_of_zero(tmp_path: Path) -> None:
     assert (found["rows"], found["totals"]["total_cost_usd"], found["first_day"]) == ([], 0.0, None)
 
 
-@pytest.mark.parametrize("by", [(), ("day", "day"), ("week",)])
+@pytest.mark.parametrize("by", [(), ("day", "day"), ("nothing",), ("day", "user", "tag", "run", "trace")])
 def test_keys_that_are_none_are_refused(telemetry: TelemetryLogger, by: tuple[CostKey, ...]) -> None:
     """Naming them, and those that there are."""
-    with pytest.raises(QueryError, match=r"by: .* give one or more of day, agent, tool, model"):
+    with pytest.raises(QueryError, match=r"by: .*(give one or more of invocation, agent|each once|there is no key)"):
         read(telemetry.db_path, lambda fetch: read_costs(fetch, by, InvocationFilter()))
+
+
+ANY_KEYS = tuple("metadata.team" if key.endswith("KEY") else key for key in KEYS)
+MANY = [("day", "user"), ("month", "agent", "tag"), ("request_model", "session"), ("weekday", "model"), ("hour",)]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of records with all fields, some of them unknown."""
+    path = tmp_path_factory.mktemp("costs") / "t.db"
+    with TelemetryLogger(path, models=False, policies=False, retention_days=None) as logger:
+        for record in some_records(7, 60):
+            logger.log_invocation(record)
+    return path
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("filters", [None, "cost>0.01", "operation!=x"])
+@pytest.mark.parametrize("by", [*((key,) for key in ANY_KEYS), *MANY])
+def test_any_key_of_questions_has_the_sums_that_an_answer_has(
+    odd: Path, by: tuple[str, ...], filters: str | None, zone: str
+) -> None:
+    """Whatever they are read from."""
+    asked = TimeRange(datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 11, 2, 7, 30, tzinfo=UTC), ZoneInfo(zone))
+    measures = ("invocations", "errors", "timeouts", "unpriced", "uncounted")
+    question = Question(measures, by, filters, asked.start, asked.end, asked.zone)
+    found = read(odd, lambda fetch: read_costs(fetch, by, InvocationFilter(filters=filters), asked))
+    answer = read(odd, lambda fetch: ask(fetch, question, datetime.now(UTC)))
+    columns = cost_columns(by)
+    assert {tuple(map(row.get, columns)): [row[name] for name in measures] for row in found["rows"]} == {
+        tuple(map(row.get, answer.group_by)): [row[name] for name in measures] for row in answer
+    }
+    assert [found["totals"][name] for name in measures] == [answer.totals[name] for name in measures]  # type: ignore[literal-required]
+    assert (found["records_since"], found["deleted_invocations"]) == (None, 0)
+    days = sorted(row["date"] for row in read(odd, lambda fetch: read_costs(
+        fetch, ("day", "operation") if "operation" in (*by, *columns_of(conditions_of(filters))) else ("day",),
+        InvocationFilter(filters=filters), asked,
+    ))["rows"])  # fmt: skip
+    if not is_of_days(by, InvocationFilter(filters=filters)):  # whose days are those of UTC
+        assert (found["first_day"], found["last_day"]) == (days[0], days[-1])
+
+
+def test_periods_are_sorted_newest_first_and_others_by_name_or_cost(odd: Path) -> None:
+    """Days of the week from Monday on."""
+    for by in (("week",), ("month", "user"), ("hour", "model")):
+        values = [
+            row[by[0]] for row in read(odd, lambda fetch, by=by: read_costs(fetch, by, InvocationFilter()))["rows"]
+        ]
+        assert values == sorted(values, key=datetime.fromisoformat if by[0] == "hour" else str, reverse=True)
+    rows = read(odd, lambda fetch: read_costs(fetch, ("weekday",), InvocationFilter()))["rows"]
+    assert [row["weekday"] for row in rows] == [day for day in WEEKDAYS if day in {row["weekday"] for row in rows}]
+    rows = read(odd, lambda fetch: read_costs(fetch, ("user",), InvocationFilter()))["rows"]
+    assert [row["cost_nanos"] for row in rows] == sorted((row["cost_nanos"] for row in rows), reverse=True)

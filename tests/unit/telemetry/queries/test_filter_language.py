@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.question_records import some_records
+from tests.question_records import some_records, values_of
 
 from llm_service.errors import QueryError
 from llm_service.telemetry import InvocationRecord, InvocationRow, TelemetryLogger
@@ -77,7 +77,7 @@ def test_texts_are_equal_to_any_of_several_or_look_like_a_pattern(
 ) -> None:
     """And the opposite; names may hold brackets and commas."""
     logger, rows = many
-    values = [dict(row)[column] for row in rows]
+    values = [values_of(row, column, "UTC")[0] for row in rows]
     known = sorted({value for value in values if value is not None})[:3]
 
     def found(filters: Any) -> list[str]:
@@ -115,7 +115,8 @@ def test_no_value_stands_for_an_unknown_one(many: tuple[TelemetryLogger, list[In
     """Of every field: `user=` has none, `user!=` has one; None in a mapping."""
     logger, rows = many
     short = next((short for short, long in SHORT_NAMES.items() if long == column), column)
-    unknown = ids([row for row in rows if dict(row)[column] in (None, [])])
+    cell = "tag" if column == "tags" else column
+    unknown = ids([row for row in rows if column in dict(row) and values_of(row, cell, "UTC") == (None,)])
     for filters in (f"{column}=", f"{short}=", {column: None}, {column: [None]}):
         assert ids(logger.get_invocations(filters=filters, limit=1000)) == unknown
     assert set(ids(logger.get_invocations(filters=f"{short}!=", limit=1000))) == set(ids(rows)) - set(unknown)

@@ -42,6 +42,7 @@ def record_of(number: int, draw: random.Random) -> InvocationRecord:
         agent_name=draw.choice(("a", "b", None)) if name == "new" else name,
         tool_name=None if number == 40 else name,
         model_name=name,
+        request_model=name if number % 4 == 2 else None,
         provider=name if number % 2 else None,
         status="timeout" if number in (7, 3_000) else "error" if number % 20 == 0 else "success",
         error_type="RareError" if number == 77 else None,
@@ -89,7 +90,7 @@ FILTERS: list[dict[str, Any]] = [
     *({column: name} for column in ("agent_name", "tool_name", "model_name") for name in ("rare", "seldom", "absent")),
     *(
         {"filters": f"{key}={name}"}
-        for key in ("provider", "tag", "tool")
+        for key in ("provider", "tag", "tool", "request_model")
         for name in ("rare", "seldom", "old", "none")
     ),
     {"tool_name": "new", "model_name": "old"},
@@ -137,7 +138,9 @@ def test_calls_are_those_of_plain_sql_page_by_page(stored: Path, filters: dict[s
 
 @pytest.mark.usefixtures("looks_at_few")
 @pytest.mark.parametrize("name", ["rare", "absent"])
-@pytest.mark.parametrize("filters", ["tool={}", "model={}", "provider={}", "tag={}", "error_type={}"])
+@pytest.mark.parametrize(
+    "filters", ["tool={}", "model={}", "request_model={}", "provider={}", "tag={}", "error_type={}"]
+)
 def test_a_rare_or_absent_name_is_looked_for_in_few_blocks(stored: Path, filters: str, name: str) -> None:
     """Each by its id, and nothing else is walked but the newest calls."""
     _, queries, plans = noted(stored, InvocationFilter(filters=filters.format(name)), limit=100)

@@ -1,5 +1,6 @@
 """Answers in a notebook: HTML, data frames, plots; each package of these may be missing."""
 
+import re
 import sys
 from datetime import date
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from llm_service.errors import MissingPackageError, QueryError
+from llm_service.extras import install
 from llm_service.telemetry.queries.ask import Answer
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -81,7 +83,7 @@ def test_a_package_that_is_missing_is_named(
     """With the extra that brings it."""
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
-    with pytest.raises(MissingPackageError, match=rf"pip install {module} \(the extra `{extra}`"):
+    with pytest.raises(MissingPackageError, match=re.escape(f"needs {module}: {install(extra)}")):
         getattr(answer((1.0,), by=""), method)()
 
 

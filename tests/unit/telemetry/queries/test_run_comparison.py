@@ -2,12 +2,14 @@
 
 import pickle
 import random
+import re
 import sys
 from typing import Any
 
 import pytest
 
 from llm_service.errors import MissingPackageError, QueryError
+from llm_service.extras import install
 from llm_service.telemetry.queries import bootstrap
 from llm_service.telemetry.queries.bootstrap import LEAST_CALLS, Pairs, interval_of_difference, level_of
 from llm_service.telemetry.queries.run_calls import RunCalls, _Cells
@@ -196,7 +198,7 @@ def test_more_intervals_are_wider_and_drawn_more_often() -> None:
 def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an ImportError, which also pickles."""
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    with pytest.raises(MissingPackageError, match=r"needs scipy: pip install scipy \(the extra `compare`") as caught:
+    with pytest.raises(MissingPackageError, match=re.escape(f"needs scipy: {install('compare')}")) as caught:
         compare(calls_of(20, 1), calls_of(20, 2))
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own
     assert isinstance(caught.value, ImportError)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from llm_service.extras import install
 from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
@@ -19,7 +20,7 @@ try:
     from langchain_core.outputs import LLMResult
     from langchain_core.runnables.config import var_child_runnable_config
 except ImportError as missing:
-    raise ImportError("install llm-service-telemetry[langchain]: langchain-core is missing") from missing
+    raise ImportError(f"langchain-core is missing: {install('langchain')}") from missing
 
 __all__ = ["TelemetryCallback"]
 

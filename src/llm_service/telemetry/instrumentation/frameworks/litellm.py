@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary, WeakSet, ref
 
+from llm_service.extras import install
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
 from llm_service.telemetry.instrumentation.frameworks.litellm_retries import Attempt, follow_retries
 from llm_service.telemetry.instrumentation.frameworks.places import is_protocol, place_of
@@ -25,7 +26,7 @@ try:
     import litellm
     from litellm.integrations.custom_logger import CustomLogger
 except ImportError as missing:
-    raise ImportError("install llm-service-telemetry[litellm]: litellm is missing") from missing
+    raise ImportError(f"litellm is missing: {install('litellm')}") from missing
 
 __all__ = ["TelemetryCallback"]
 

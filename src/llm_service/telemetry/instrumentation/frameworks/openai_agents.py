@@ -5,6 +5,7 @@ https://openai.github.io/openai-agents-python/tracing/. Processors are called wh
 
 from typing import Any, Final, cast
 
+from llm_service.extras import install
 from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.frameworks.richest import counted
@@ -13,7 +14,7 @@ from llm_service.telemetry.instrumentation.responses.answers import get, read_an
 try:
     from agents.tracing import Span, Trace, TracingProcessor
 except ImportError as missing:
-    raise ImportError("install llm-service-telemetry[openai-agents]: openai-agents is missing") from missing
+    raise ImportError(f"openai-agents is missing: {install('openai-agents')}") from missing
 
 __all__ = ["TelemetryProcessor"]
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any
 from uuid import uuid4
 
+from llm_service.extras import install
 from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.frameworks.richest import counted
@@ -15,7 +16,7 @@ from llm_service.telemetry.instrumentation.responses.answers import get, read_an
 try:
     from pydantic_ai.capabilities import AbstractCapability
 except ImportError as missing:
-    raise ImportError("install llm-service-telemetry[pydantic-ai]: pydantic-ai 2 or newer is missing") from missing
+    raise ImportError(f"pydantic-ai 2 or newer is missing: {install('pydantic-ai')}") from missing
 
 __all__ = ["TelemetryCapability"]
 
