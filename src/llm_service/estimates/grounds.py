@@ -54,7 +54,7 @@ def _completion(estimate: "Estimate") -> str:
         return "unknown: there are no past calls"
     if estimate.max_completion_tokens_source == "no_answer":
         return _LIMITS["no_answer"]
-    calls = f"{estimate.samples:,} calls {_OF[estimate.level]}"
+    calls = f"{_calls(estimate.samples)} {_OF[estimate.level]}"
     if _is_guess(estimate):
         return f"guess: as {calls}, of which fewer than {MIN_SAMPLES} are of this model"
     return f"learned from {calls}"
@@ -68,7 +68,7 @@ def _is_guess(estimate: "Estimate") -> bool:
 def _cost(estimate: "Estimate") -> str:
     if estimate.cost_usd is not None:
         if estimate.price_source == HISTORY:
-            return f"learned from what {estimate.cost_samples:,} calls {_OF[estimate.level]} have cost"
+            return f"learned from what {_calls(estimate.cost_samples)} {_OF[estimate.level]} cost"
         how = "guess: of a guessed answer" if _is_guess(estimate) else "computed from the tokens"
         return f"{how} at the price of {estimate.price_source}"
     if estimate.price_remedy is not None:
@@ -88,3 +88,7 @@ def _price(estimate: "Estimate") -> str:
     if estimate.price_remedy is not None:
         return f"unknown: {estimate.price_remedy}"
     return "known, but not used" if estimate.price_source == HISTORY else f"known from {estimate.price_source}"
+
+
+def _calls(number: int) -> str:
+    return f"{number:,} call{'' if number == 1 else 's'}"

@@ -139,7 +139,7 @@ def test_without_a_prompt_or_a_limit_the_table_says_what_to_give(run: Run, model
             logger.log_invocation_nowait(InvocationRecord(model_name="m-2", completion_tokens=5, cost_usd=0.25))
     past = shown(run("estimate", "--model", "m-2", "--db", database, "--models", models))
     assert (past["cost USD"], past["price"]) == ("0.250000 0.250000 0.250000", "unknown: write it into models.yaml")
-    assert past["cost"] == "learned from what 40 calls of this model have cost"
+    assert past["cost"] == "learned from what 40 calls of this model cost"
 
 
 @pytest.mark.parametrize(
