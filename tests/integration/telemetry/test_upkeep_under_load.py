@@ -34,7 +34,7 @@ print(telemetry.stats().ledger.written, telemetry.stats().ledger.pending)
 
 
 def _problems(path: Path) -> set[str]:
-    return {found.name for found in examine(path) if found.exit_code} - {"wal_reset_bug", "disk_low"}
+    return {found.name for found in examine(path, seconds=600) if found.exit_code} - {"wal_reset_bug", "disk_low"}
 
 
 def _stop(path: Path, writers: list[Any], finish: Callable[..., Any]) -> int:
