@@ -163,8 +163,7 @@ def without_configuration(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     for name in [name for name in os.environ if name.startswith("LLM_TELEMETRY_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # of this run, not of one that a test starts
-    # Nor are processes that a slow test starts: to begin to measure takes half as long as most of them run.
-    if request.node.stash.get(_UNMEASURED, False) or request.node.get_closest_marker("slow") is not None:
+    if request.node.stash.get(_UNMEASURED, False):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", empty_folder)
     monkeypatch.chdir(empty_folder)

@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Iterator
 from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -17,6 +19,7 @@ from llm_service.telemetry.instrumentation.field_aliases import ALIASES
 from llm_service.telemetry.instrumentation.request_names import (
     BEYOND,
     HOLDERS,
+    LIMITS,
     LIMITS_WITHIN,
     ORDINARY,
     READ,
@@ -26,6 +29,13 @@ from llm_service.telemetry.instrumentation.request_names import (
 )
 from llm_service.telemetry.instrumentation.request_parameters import PARAMETERS
 from llm_service.telemetry.record.fields import FIELDS
+
+
+class Count(IntEnum):
+    """A number of a client's own."""
+
+    FIVE = 5
+
 
 LONG = "word " * 20_000
 PRICES = {"input": 1, "output": 1}
@@ -232,10 +242,45 @@ def test_what_the_model_reads_beside_the_messages_is_reserved(name: str, logger:
     assert beside >= within > 10 * held(logger, **ASKED)
 
 
+@pytest.mark.parametrize("five", [5, 5.0, "5", " 5 ", Decimal(5), Fraction(5), Count.FIVE], ids=repr)
 @pytest.mark.parametrize("name", TIMES)
-def test_several_answers_are_reserved(name: str, logger: TelemetryLogger) -> None:
-    """Each as a call."""
-    assert held(logger, **ASKED, **{name: 5}) == 5 * held(logger, **ASKED)
+def test_several_answers_are_reserved(name: str, five: Any, logger: TelemetryLogger) -> None:
+    """Each as a call, of whatever type the number is: a server takes it."""
+    assert held(logger, **ASKED, **{name: five}) == 5 * held(logger, **ASKED)
+    assert held(logger, **ASKED, extra_body={name: five}) == 5 * held(logger, **ASKED)
+
+
+@pytest.mark.parametrize("odd", ["five", "5.5", 2.5, [5], {"x": 5}, object, float("nan")], ids=str)
+@pytest.mark.parametrize("name", TIMES)
+def test_a_number_of_answers_that_is_none_is_refused(name: str, odd: Any, logger: TelemetryLogger) -> None:
+    """Nobody here knows what a server makes of it."""
+    for asked in ({name: odd}, {"extra_body": {name: odd}}):
+        with pytest.raises(UnknownPriceError, match=name):
+            held(logger, **ASKED, **asked)
+
+
+@pytest.mark.parametrize("holder", [None, *HOLDERS])
+@pytest.mark.parametrize("other", LIMITS_WITHIN)
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_largest_of_several_limits_is_reserved(
+    name: str, other: str, holder: str | None, logger: TelemetryLogger
+) -> None:
+    """Whichever of them the server takes."""
+    unlimited = {key: value for key, value in ASKED.items() if key != "max_tokens"}
+    for one, another in ((100, 5000), (5000, 100), (100, "5000"), (5000, 100.0)):
+        if holder is not None or (other in LIMITS and name != other):
+            more = {other: another} if holder is None else {holder: {other: another}}
+            assert held(logger, **unlimited, **{name: one}, **more) == held(logger, **unlimited, max_tokens=5000)
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_an_empty_object_switches_on_is_refused(name: str, logger: TelemetryLogger) -> None:
+    """As `web_search_options={}`; what is None, false or an empty list is none."""
+    if name not in {"context_management", "http_options"}:  # these say within what they switch on
+        with pytest.raises(UnknownPriceError, match=name):
+            held(logger, **ASKED, **{name: {}})
+    for nothing in (None, False, []):
+        assert held(logger, **ASKED, **{name: nothing}) == held(logger, **ASKED)
 
 
 @pytest.mark.parametrize("name", [*UNREAD, *BEYOND])

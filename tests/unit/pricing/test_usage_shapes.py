@@ -19,6 +19,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.pricing.usage.around import _AROUND, INSIDE
 from llm_service.pricing.usage.said import role_of
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, OPENAI, SHAPES, Role, Shape
+from llm_service.telemetry.instrumentation.responses.answers import usage_of
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.costing import COMPUTED, UNKNOWN, Costing, with_cost
 
@@ -93,7 +94,9 @@ def in_a_namespace(value: Any) -> Any:
 
 def in_a_message(value: Any) -> Any:
     """As LangChain keeps it, beside what it makes of it."""
-    made = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    told = readers.usage_fields(value)
+    prompt, completion = told["prompt_tokens"] or 0, told["completion_tokens"] or 0
+    made = {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion}
     return {"type": "ai", "usage_metadata": made, "response_metadata": {"model_name": "m", "token_usage": value}}
 
 
@@ -497,16 +500,49 @@ HOLDERS: list[Any] = [
 ]
 
 
+@pytest.mark.parametrize("reader", [readers.usage_fields, usage_of])
 @pytest.mark.parametrize("form", FORMS[:3])
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_two_usages_of_one_answer_are_one_where_they_agree_and_else_a_contradiction(holder: Any, form: Any) -> None:
+def test_two_usages_of_one_answer_are_one_where_they_agree_and_else_a_contradiction(
+    holder: Any, form: Any, reader: Any
+) -> None:
     """At each place where one is looked for, in dicts and objects, in whatever shape each is."""
     gemini = {"promptTokenCount": 100, "candidatesTokenCount": 10, "totalTokenCount": 110}
-    for same in (ONE, gemini):
-        fields = readers.usage_fields(form(holder(ONE, same)))
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    for one, same in ((ONE, ONE), (ONE, gemini), (gemini, ONE), (ONE, zeros), (zeros, ONE)):
+        fields = reader(form(holder(one, same)))
         assert (fields["prompt_tokens"], fields["completion_tokens"], fields.get("unpriced_usage")) == (100, 10, None)
-    unpriced = readers.usage_fields(form(holder(ONE, OTHER)))["unpriced_usage"]
+    unpriced = reader(form(holder(ONE, OTHER)))["unpriced_usage"]
     assert "prompt_tokens, elsewhere in the answer: 100" in unpriced
+    for name in ("cached_tokens", "audio_tokens"):
+        fields = reader(form(holder(ONE, ONE | {"prompt_tokens_details": {name: 90}})))
+        taken = name == "cached_tokens" and fields.get("cache_read_tokens") == 90
+        assert taken or "90" in fields["unpriced_usage"]
+
+
+MADE = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110}
+
+
+@pytest.mark.parametrize("reader", [readers.usage_fields, usage_of])
+@pytest.mark.parametrize(
+    ("details", "raw", "unpriced"),
+    [
+        ({}, ONE, None),
+        ({"input_token_details": {"cache_read": 90}}, ONE, "cache_read_tokens, elsewhere in the answer: 90"),
+        ({"input_token_details": {"audio": 90}}, ONE, "input_token_details.audio: 90"),
+        ({}, OTHER, "prompt_tokens, elsewhere in the answer: 100"),
+        ({}, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, None),
+        ({"input_token_details": {"cache_read": 90}}, ONE | {"prompt_tokens_details": {"cached_tokens": 90}}, None),
+    ],
+)
+@pytest.mark.parametrize("name", ["token_usage", "usage"])
+def test_what_langchain_makes_of_usage_and_what_it_was_made_of_agree_or_contradict(
+    name: str, details: dict[str, Any], raw: dict[str, Any], unpriced: str | None, reader: Any
+) -> None:
+    """The provider's own counts, unless it counts nothing."""
+    fields = reader({"type": "ai", "usage_metadata": MADE | details, "response_metadata": {"model": "m", name: raw}})
+    assert fields["prompt_tokens"] == (raw["prompt_tokens"] or 100)
+    assert fields.get("unpriced_usage") == unpriced
 
 
 @pytest.mark.parametrize(

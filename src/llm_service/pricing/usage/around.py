@@ -63,6 +63,7 @@ class Around(NamedTuple):
         charged: what the seller charged, where it stands beside the usage: by the paths of `cost` in one.
         estimated: whether a cost in the usage is what a client thinks, by a price list.
         others: more usages that the answer holds beside that one.
+        made: what LangChain made of the provider's usage.
     """
 
     usage: Any
@@ -73,6 +74,7 @@ class Around(NamedTuple):
     charged: Mapping[str, Any] = _NO_CHARGE
     estimated: bool = False
     others: tuple[Any, ...] = ()
+    made: Any = None
 
 
 class _Seen:
@@ -87,9 +89,10 @@ class _Seen:
         bills: what stands beside the usage and tells what was billed, by name.
         others: more usages than the one that is taken.
         raw: what a message of LangChain's keeps of the provider's own answer.
+        made: what LangChain made of the usage in it.
     """
 
-    __slots__ = ("answer", "billed", "bills", "charged", "others", "pending", "raw", "words")
+    __slots__ = ("answer", "billed", "bills", "charged", "made", "others", "pending", "raw", "words")
 
     def __init__(self) -> None:
         self.words: dict[Role, str] = {}
@@ -100,6 +103,7 @@ class _Seen:
         self.bills: list[tuple[str, Any]] | None = None
         self.others: tuple[Any, ...] = ()
         self.raw: Any = None
+        self.made: Any = None
 
 
 def unwrapped(source: Any) -> Around:
@@ -107,11 +111,12 @@ def unwrapped(source: Any) -> Around:
     seen = _Seen()
     usage = _searched(source, seen, _DEEPEST)
     if seen.raw is not None:  # it says more than what LangChain makes of it
-        usage = _searched_apart(seen.raw, seen, 0, always=True) or usage
+        made, usage = usage, _searched_apart(seen.raw, seen, 0, always=True) or usage
+        seen.made = None if made is usage else made
     billed = frozenset(seen.billed) if seen.billed else _NOTHING
     if usage is not None:
         estimated = _is_estimated(source, usage)
-        return Around(usage, seen.words, billed, True, seen.answer, seen.charged, estimated, seen.others)
+        return Around(usage, seen.words, billed, True, seen.answer, seen.charged, estimated, seen.others, seen.made)
     if not seen.answer:
         return Around(source, {}, billed, inside=False, answer=False, estimated=_is_estimated(None, source))
     if any(child(source, name) is not None for name in _names_of_counts(source)):

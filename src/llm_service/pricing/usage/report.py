@@ -1,6 +1,6 @@
 """A usage report before it becomes fields, so that the reports of one stream can be combined."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,10 @@ REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path 
     map(snake, INSIDE)
 )
 """Top-level names of providers' reports, in snake case."""
+_COUNTED: Final = (
+    "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+    "reasoning_tokens",
+)  # fmt: skip
 _NONE: Final[Mapping[Any, str]] = MappingProxyType({})
 
 
@@ -79,12 +83,13 @@ def report_of(usage: object, home: Shape) -> Report | None:
 def report_in(around: Around, home: Shape) -> Report | None:
     """The report that was found; None if there was none, and nothing beside it."""
     source, words, billed = around.usage, around.words, around.billed
+    if around.others or around.made is not None:
+        source, more = _fullest(around, home)
+        billed |= more
     found = [] if source is None else in_usual_spelling(leaves(source, KNOWN, COUNTS))
     if around.estimated:
         found = told_once([leaf for leaf in found if leaf.path.partition(".")[0] != "cost"])
     found += [Leaf(path, path, value) for path, value in around.charged.items()]
-    if around.others:
-        billed |= _contradicting(source, around.others, home)
     if all(leaf.name == UNREAD for leaf in found):
         if not words and not billed:
             return None
@@ -92,16 +97,27 @@ def report_in(around: Around, home: Shape) -> Report | None:
     return Report(found, home, words, billed)
 
 
-def _contradicting(usage: object, others: Iterable[object], home: Shape) -> Billed:
-    """The counts of other usages in one answer where they differ from those that are taken."""
-    first = read(usage, home)
-    told = [read(other, home) for other in others]
-    return frozenset(
-        (f"{field}, elsewhere in the answer", f"{AMOUNT}{one[field]}")
-        for one in told
-        for field in ("prompt_tokens", "completion_tokens")
-        if one[field] is not None and one[field] != first[field]
-    )
+def _fullest(around: Around, home: Shape) -> tuple[object, Billed]:
+    """The usage of an answer that holds several, the first that counts anything; and what the others tell otherwise."""
+    told = [(one, report_of(one, home)) for one in (around.usage, *around.others)]
+    told += [] if around.made is None else [(around.made, report_of(around.made, OPENAI))]
+    read_of = [(one, nothing(), {}) if report is None else (one, *_told_by(report)) for one, report in told]
+    usage, first, unpriced = next((one for one in read_of if _counts(one[1])), read_of[0])
+    found: set[tuple[str, str]] = set()
+    for _, other, more in read_of:
+        differing = [name for name in _COUNTED if other[name] and other[name] != first[name]]
+        found.update((f"{name}, elsewhere in the answer", f"{AMOUNT}{other[name]}") for name in differing)
+        found.update((name, f"{AMOUNT}{value}") for name, value in more.items() if name not in unpriced)
+    return usage, frozenset(found)
+
+
+def _told_by(report: Report) -> tuple[dict[str, Any], dict[str, str]]:
+    said, shape = said_by(report)
+    return fields_of(said, shape), said.unpriced
+
+
+def _counts(fields: Mapping[str, Any]) -> bool:
+    return bool(fields["prompt_tokens"] or fields["completion_tokens"])
 
 
 def fields_by(report: Report) -> Fields:

@@ -11,6 +11,7 @@ from llm_service.telemetry.client.budgets_api import AsyncBudgets
 from llm_service.telemetry.client.client_core import running_loop, seconds_or_none
 from llm_service.telemetry.client.steps import awaited, made
 from llm_service.telemetry.instrumentation.invocation import Invocation
+from llm_service.telemetry.instrumentation.kept_calls import LATE_POLL_SECONDS, LATE_SECONDS, is_late
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.announcer import PATIENCE
 from llm_service.telemetry.writer.cancel_shield import uninterrupted
@@ -182,8 +183,15 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
         deadline = loop.time() + (_A_DAY if seconds is None else min(seconds, _A_DAY))
         return await uninterrupted(self._close(loop, deadline))
 
+    async def _wait_for_late(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Let frameworks tell of the ends of calls that they tell late, on this loop or in threads."""
+        deadline = min(deadline, loop.time() + LATE_SECONDS)
+        while is_late(self._core) and loop.time() < deadline:  # noqa: ASYNC110 - threads tell, too
+            await asyncio.sleep(LATE_POLL_SECONDS)
+
     async def _close(self, loop: asyncio.AbstractEventLoop, deadline: float) -> FlushResult:
         engine = self._engine
+        await self._wait_for_late(loop, deadline)
         waiter = LoopWaiter()
         barrier = engine.shutdown.begin_close(waiter)
         await engine.shutdown.close_budgets(deadline - loop.time())

@@ -25,7 +25,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.redaction import shown
 from llm_service.telemetry.client.steps import Step, Steps, Work
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
-from llm_service.telemetry.instrumentation.kept_calls import hand_over
+from llm_service.telemetry.instrumentation.kept_calls import flush_late, hand_over
 from llm_service.telemetry.instrumentation.open_streams import end_open
 from llm_service.telemetry.queries.time_range import TimeRange, time_range
 from llm_service.telemetry.record.record import InvocationRecord
@@ -150,6 +150,7 @@ class ClientCore:
 
 def _end_all(core: ClientCore) -> None:
     """The logger closes: what is still open, or kept in blocks, has its rows now."""
+    flush_late(core)
     end_open(core)
     hand_over(core)
 

@@ -12,6 +12,7 @@ from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, Reser
 from llm_service.telemetry.client.budgets_api import Budgets
 from llm_service.telemetry.client.client_core import seconds_or_none
 from llm_service.telemetry.client.steps import blocking, made
+from llm_service.telemetry.instrumentation.kept_calls import wait_for_late
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.ledger import FULL, DropReason, FlushResult, Outcome
 from llm_service.telemetry.writer.thread_writer import ThreadWriter
@@ -143,5 +144,6 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
             The truth about the records that were pending.
         """
         self._close_instruments()
+        wait_for_late(self._core)
         seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
         return self._engine.shutdown.close(math.inf if seconds is None else monotonic() + seconds)

@@ -5,13 +5,18 @@ A process that was forked has none of them: what began before is its parent's, w
 
 import atexit
 import os
-from time import perf_counter_ns
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from time import monotonic, perf_counter_ns, sleep
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["Keeping", "hand_over", "hand_over_at_exit", "is_of_parent", "keep", "no_longer_kept"]
+__all__ = [
+    "LATE_POLL_SECONDS", "LATE_SECONDS", "Keeping", "flush_late", "hand_over", "hand_over_at_exit", "is_late",
+    "is_of_parent", "keep", "no_longer_kept", "tell_late_by", "telling", "wait_for_late",
+]  # fmt: skip
 
 
 class Keeping(Protocol):
@@ -29,6 +34,10 @@ class Keeping(Protocol):
         """Keep nothing any more: another process does."""
         ...
 
+    def is_told_late(self, sink: Sink | None, /) -> bool:
+        """Whether a call of this logger, or of any, may have ended, and its framework is about to tell it."""
+        ...
+
 
 class _Began(Protocol):
     _started: int
@@ -36,6 +45,11 @@ class _Began(Protocol):
 
 _kept: Final[WeakValueDictionary[int, Keeping]] = WeakValueDictionary()
 """Weak, because a call knows its block, and a block that is forgotten is to be collected."""
+LATE_SECONDS: Final = 1.0
+"""How long a logger that closes waits for what frameworks tell late."""
+LATE_POLL_SECONDS: Final = 0.002
+_late: Final[dict[Callable[[], None], None]] = {}
+_telling: Final[dict[int, Sink]] = {}
 _forked_at = 0
 """When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
@@ -43,6 +57,42 @@ _forked_at = 0
 def is_of_parent(block: _Began) -> bool:
     """Whether it was begun before this process was forked: the parent process ends it."""
     return block._started < _forked_at  # noqa: SLF001 - of the protocol
+
+
+def tell_late_by(flush: Callable[[], None]) -> None:
+    """A framework tells of ends late: `flush` has it tell those that nothing else would have it tell any more."""
+    _late[flush] = None
+
+
+@contextmanager
+def telling(sink: Sink) -> Generator[None, None, None]:
+    """A framework tells of an end, in a thread of its own: until the row is handed over, it is late."""
+    told = object()
+    _telling[id(told)] = sink
+    try:
+        yield
+    finally:
+        del _telling[id(told)]
+
+
+def flush_late(sink: Sink | None) -> None:
+    """Have frameworks tell what they tell late of calls of a logger, or of any, where their own loops have ended."""
+    if is_late(sink):
+        for flush in list(_late):
+            flush()
+
+
+def is_late(sink: Sink | None) -> bool:
+    """Whether the end of a call of a logger may be told in a moment."""
+    return any(calls.is_told_late(sink) for calls in list(_kept.values())) or sink in [*_telling.values()]
+
+
+def wait_for_late(sink: Sink) -> None:
+    """Wait until no end of a call is about to be told, at most a second: threads of frameworks tell it."""
+    deadline = monotonic() + LATE_SECONDS
+    flush_late(sink)
+    while is_late(sink) and monotonic() < deadline:
+        sleep(LATE_POLL_SECONDS)
 
 
 def keep(calls: Keeping) -> None:
@@ -65,8 +115,13 @@ def hand_over(sink: Sink | None = None) -> None:
 
 def hand_over_at_exit() -> None:
     """From now on what is kept is handed over at the end of the process, before present loggers close."""
-    atexit.unregister(hand_over)
-    atexit.register(hand_over)
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)
+
+
+def _at_exit() -> None:
+    flush_late(None)
+    hand_over()
 
 
 def _begin_as_fork() -> None:
@@ -76,6 +131,7 @@ def _begin_as_fork() -> None:
     for calls in list(_kept.values()):
         calls.forget()
     _kept.clear()
+    _telling.clear()
 
 
 if hasattr(os, "register_at_fork"):

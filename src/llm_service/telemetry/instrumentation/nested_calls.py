@@ -300,6 +300,10 @@ class NestedCalls:
         self._make_row_of(one)
         return Settled(several=not alone and self._begun > 0)
 
+    def is_told_late(self, sink: Sink | None) -> bool:  # noqa: ARG002 - of calls of frameworks
+        """What runs within it ends by itself."""
+        return False
+
     def forget(self) -> None:
         """In a forked child: what is kept, and what waits, is the parent process's."""
         self._kept = self.waiting = None

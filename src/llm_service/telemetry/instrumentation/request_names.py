@@ -11,7 +11,7 @@ from typing import Final
 __all__ = ["BEYOND", "HOLDERS", "LIMITS", "LIMITS_WITHIN", "ORDINARY", "PROMPTS", "READ", "SERVED", "TIMES", "UNREAD"]
 
 LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""Names for the limit of the answer, which is no field: the first that says it counts."""
+"""Names for the limit of the answer, which is no field: the largest counts."""
 LIMITS_WITHIN: Final = (*LIMITS, "num_predict")
 HOLDERS: Final = (
     "config", "generation_config", "inferenceConfig", "options", "extra_body", "additionalModelRequestFields",

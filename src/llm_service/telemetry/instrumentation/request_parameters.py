@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.usage.leaves import snake
+from llm_service.pricing.usage.numbers import as_number
 from llm_service.pricing.usage.plain import everything
 from llm_service.pricing.usage.telling import is_telling
 from llm_service.telemetry.instrumentation.field_aliases import known_fields
@@ -63,13 +64,13 @@ class Asked(NamedTuple):
 def take_limit(fields: dict[str, Any], limit: int | None = None) -> int | None:
     """Take the limit of the answer out of what a block is given, by any of its names; `limit` was given apart."""
     found: list[Any] = [limit, *(fields.pop(name, None) for name in LIMITS)]
-    limit = next((one for one in found if one is not None), None)
-    if fields.keys().isdisjoint(HOLDERS):
-        return limit
-    if limit is not None:  # `extra_body` is sent in the place of what stands beside it
-        limits: list[int] = [limit, *_limits_in(fields, "extra_body")]
-        return max(limits) if _is_number(limit) else limit
-    return min((number for holder in HOLDERS for number in _limits_in(fields, holder)), default=None)
+    told = [one for one in found if one is not None]
+    limits = [_whole(one) for one in told]
+    if None in limits:
+        return cast("int", told[limits.index(None)])  # whoever takes it says what is wrong with it
+    if not fields.keys().isdisjoint(HOLDERS):
+        limits += [number for holder in HOLDERS for number in _limits_in(fields, holder)]
+    return max(cast("list[int]", limits), default=None)  # of several, which one is sent is not known
 
 
 def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
@@ -91,10 +92,12 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
     for name in _TOOLS:
         tools = tools_in(given.get(name), model)
         hidden, beyond = max(hidden, tools.hidden_tokens), [*beyond, *tools.beyond]
-    beyond += [name for name in BEYOND if given.get(name) and not _is_harmless(name, given[name])]
+    beyond += [name for name in BEYOND if _is_asked(given.get(name)) and not _is_harmless(name, given[name])]
     unread = tuple(name for name in UNREAD if given.get(name))
     _with_all_that_is_read(fields, given)
-    answers *= max([1, *(given[name] for name in TIMES if _is_number(given.get(name)))])
+    times = {name: _whole(given[name]) for name in TIMES if given.get(name) is not None}
+    beyond += [name for name, number in times.items() if number is None]
+    answers *= max([1, *(number or 1 for number in times.values())])
     return Asked(fields, answers, hidden, unread, tuple(beyond[:_MOST_NAMES]))
 
 
@@ -128,7 +131,8 @@ def _opened(fields: dict[str, Any]) -> list[str]:
 
 def _limits_in(fields: Mapping[str, Any], holder: str) -> list[int]:
     told = _within(fields, holder) or {}
-    return [told[name] for name in LIMITS_WITHIN if _is_number(told.get(name))]
+    numbers = (_whole(told.get(name)) for name in LIMITS_WITHIN)
+    return [number for number in numbers if number is not None and number > 0]
 
 
 def _within(fields: Mapping[str, Any], holder: str) -> Mapping[str, Any] | None:
@@ -194,8 +198,18 @@ def _is_harmless(name: str, value: Any) -> bool:
     return name == "http_options" and told is not None and not told.get("extra_body")
 
 
-def _is_number(value: object) -> bool:
-    return type(value) is int and value > 0
+def _is_asked(value: object) -> bool:
+    """Whether a parameter is given: an empty object may be what switches it on (`web_search_options={}`)."""
+    return bool(value) or isinstance(value, Mapping)
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, of whatever type; None for anything else."""
+    try:
+        number = as_number(value)
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
+        return None
+    return number if isinstance(number, int) else None
 
 
 def _prompts_in(prompt: object) -> int:

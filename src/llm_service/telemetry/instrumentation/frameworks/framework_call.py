@@ -275,6 +275,11 @@ class _Requests(NestedCalls):
             else:
                 call.left()
 
+    def is_told_late(self, sink: Sink | None) -> bool:
+        """Whether its framework may tell its end in a moment."""
+        call = self._call
+        return call is not None and call.ends_with_request and (sink is None or call._sink is sink)
+
     def take(self, *, holds_blocks: bool) -> tuple[dict[str, Any] | None, bool, int]:
         """The fields of the request that it is, whether it is several calls, and the failed requests before it."""
         with _LOCK:

@@ -8,6 +8,7 @@ provider reported in its usage, or computed here.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from itertools import count
@@ -19,12 +20,14 @@ from llm_service.telemetry.instrumentation.call_fields import milliseconds
 from llm_service.telemetry.instrumentation.frameworks.litellm_retries import Attempt, follow_retries
 from llm_service.telemetry.instrumentation.frameworks.places import is_protocol, place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
+from llm_service.telemetry.instrumentation.kept_calls import tell_late_by
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
 from llm_service.telemetry.instrumentation.sink import Sink
 
 try:
     import litellm
     from litellm.integrations.custom_logger import CustomLogger
+    from litellm.litellm_core_utils import logging_worker
 except ImportError as missing:
     raise ImportError(f"litellm is missing: {install('litellm')}") from missing
 
@@ -60,7 +63,7 @@ class TelemetryCallback(CustomLogger):
     counted. What a router tries again is a call anew.
 
     Args:
-        telemetry: the logger, sync or async. Close it after LiteLLM has told of the last call.
+        telemetry: the logger, sync or async. Its close waits until LiteLLM has told of the last call, at most a second.
 
     Attributes:
         number: of the logger. LiteLLM takes callbacks of one class whose public attributes are equal for one.
@@ -76,6 +79,7 @@ class TelemetryCallback(CustomLogger):
         self.number = _numbers.setdefault(sink, next(_counted))
         _made.add(self)
         _forget_closed()
+        tell_late_by(_flush)
         try:
             follow_retries(litellm, _made_callbacks)
         except AttributeError as failure:
@@ -237,6 +241,15 @@ def _is_dict(given: Any) -> bool:
 def _has_begun(held: "ref[_Guard]") -> bool:
     guard = held()
     return guard is not None and guard.begun
+
+
+def _flush() -> None:
+    """What LiteLLM has queued on a loop that is closed, it tells at the exit of the process: have it told now."""
+    worker = getattr(logging_worker, "GLOBAL_LOGGING_WORKER", None)
+    loop, flush = getattr(worker, "_bound_loop", None), getattr(worker, "_flush_on_exit", None)
+    if loop is not None and loop.is_closed() and flush is not None:
+        with suppress(Exception):
+            flush()
 
 
 def _forget_closed() -> None:

@@ -16,7 +16,7 @@ from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.frameworks.framework_call import NEVER_ENDED, FrameworkCall, FrameworkSpan
 from llm_service.telemetry.instrumentation.frameworks.told_twice import Begun, Told, begun_here, told_of
 from llm_service.telemetry.instrumentation.given_fields import by_field
-from llm_service.telemetry.instrumentation.kept_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.kept_calls import hand_over_at_exit, telling
 from llm_service.telemetry.instrumentation.open_blocks import current, still_open
 from llm_service.telemetry.instrumentation.responses.answers import facts_of, get, read_answer
 from llm_service.telemetry.instrumentation.seen_calls import see_twice
@@ -216,6 +216,10 @@ class CallbackRecorder:
         Returns:
             Whether it was running.
         """
+        with telling(self._sink):
+            return self._end(key, answer, error, fields)
+
+    def _end(self, key: Hashable, answer: object, error: object, fields: dict[str, Any]) -> bool:
         running = None
         try:
             with self._lock:

@@ -104,7 +104,9 @@ def usage_of(answer: Any) -> dict[str, Any]:
 def _plain_usage(around: Around) -> dict[str, Any] | None:
     """The fields of usage without doubts, beside which nothing has a price; None of any other."""
     usage, words = around.usage, around.words
-    if usage is None or around.billed or around.charged or not around.inside or words.keys() - {"tier"}:
+    if around.others or around.made is not None or around.billed or around.charged:
+        return None
+    if usage is None or not around.inside or words.keys() - {"tier"}:
         return None
     found = plain_fields(usage)
     if found is not None and words and found["service_tier"] is None:

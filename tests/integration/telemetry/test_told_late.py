@@ -1,0 +1,87 @@
+"""LiteLLM tells of a call's end a moment after its caller has the answer: a logger that closes then has it all the same."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import Any
+
+import pytest
+from tests.framework_parts import LiteLLM
+from tests.provider_server import ProviderServer
+
+from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.callbacks import CallbackRecorder
+from llm_service.telemetry.instrumentation import kept_calls
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # theirs are not of interest here
+
+SUCCESS = ("success", None, 1200)
+
+
+@pytest.fixture(scope="module")
+def asked() -> Iterator[dict[str, Any]]:
+    """What each call asks."""
+    with ProviderServer() as server:
+        yield {
+            "model": "openai/gpt-5-mini", "messages": [{"role": "user", "content": "Why 42?"}], "api_key": "none",
+            "api_base": f"{server.url('ok')}/v1",
+        }  # fmt: skip
+
+
+def rows(db: Path) -> list[tuple[Any, ...]]:
+    """What is in the file."""
+    with closing(sqlite3.connect(db)) as connection:
+        return connection.execute("SELECT status, error_type, prompt_tokens FROM invocations").fetchall()
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_the_last_call_before_a_sync_logger_closes_is_a_success(
+    tmp_path: Path, asked: dict[str, Any], calls: int
+) -> None:
+    """A thread of LiteLLM's tells it."""
+    with TelemetryLogger(tmp_path / "calls.db") as logger:
+        litellm = LiteLLM(logger, asynchronous=False).module  # type: ignore[arg-type]
+        for _ in range(calls):
+            litellm.completion(**asked)
+    assert rows(tmp_path / "calls.db") == [SUCCESS] * calls
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_the_last_call_before_an_async_logger_closes_is_a_success(
+    tmp_path: Path, asked: dict[str, Any], calls: int
+) -> None:
+    """A task on this loop tells it."""
+    async with AsyncTelemetryLogger(tmp_path / "calls.db") as telemetry:
+        litellm = LiteLLM(telemetry).module
+        await asyncio.gather(*(litellm.acompletion(**asked) for _ in range(calls)))
+    assert rows(tmp_path / "calls.db") == [SUCCESS] * calls
+
+
+def test_what_is_queued_on_a_loop_that_is_closed_is_told(tmp_path: Path, asked: dict[str, Any]) -> None:
+    """LiteLLM would tell it at the exit of the process."""
+    with TelemetryLogger(tmp_path / "calls.db") as logger:
+        litellm = LiteLLM(logger).module  # type: ignore[arg-type]
+        asyncio.run(litellm.acompletion(**asked))
+    assert rows(tmp_path / "calls.db") == [SUCCESS]
+
+
+def test_a_call_whose_end_is_being_told_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its row is handed over; one that nobody ends is waited for a moment, and said to have never ended."""
+    monkeypatch.setattr(kept_calls, "LATE_SECONDS", 0.3)
+    with TelemetryLogger(tmp_path / "calls.db") as logger:
+        recorder = CallbackRecorder(logger, "mine")
+        for key in ("told", "forgotten"):
+            recorder.begin(key, ends_with_request=True, request_model=key)
+
+        def tell() -> None:
+            sleep(0.05)
+            recorder.end("told", {"model": "m", "usage": {"prompt_tokens": 1200, "completion_tokens": 1}})
+
+        thread = Thread(target=tell)
+        thread.start()
+    thread.join()
+    assert sorted(rows(tmp_path / "calls.db")) == [("error", "never_ended", None), SUCCESS]
