@@ -303,6 +303,75 @@ T.close()
     assert truth(db).agents == {"early": 1000, "child": 12}
 
 
+@pytest.mark.costly
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_a_fork_while_other_threads_make_loggers_prepares_and_frees_all(
+    db: Path, run_script: Callable[..., Any]
+) -> None:
+    """What is known of them is listed in one step: threads are switched after each few instructions here."""
+    script = """
+from llm_service.telemetry.stores import forks
+stop = threading.Event()
+class Forkable:
+    def before_fork(self): pass
+    def after_fork_in_parent(self): pass
+    def after_fork_in_child(self, *, alone): pass
+    def before_os_exit(self): pass
+def make():
+    while not stop.is_set():
+        made = [Forkable() for _ in range(20)]
+        for one in made: forks.watch(one)
+threads = [threading.Thread(target=make) for _ in range(3)]
+kept = [Forkable() for _ in range(100)]
+for one in kept: forks.watch(one)
+sys.setswitchinterval(1e-6)
+for thread in threads: thread.start()
+for _ in range(40):
+    pid = os.fork()
+    if pid == 0: os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+stop.set()
+for thread in threads: thread.join()
+TelemetryLogger(PATH).close()
+"""
+    ended = run_script(script, db, flags=FORKS)
+    assert (ended.code, ended.err) == (0, "")
+
+
+ENDS = {"returns": "return", "exits": "sys.exit(0)", "raises": "raise SystemExit(3)", "ends the process": "os._exit(0)"}
+
+
+@pytest.mark.costly
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+@pytest.mark.parametrize("made_by", ["parent", "child"])
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("way", ENDS)
+def test_a_child_that_a_thread_forked_ends_with_that_thread_and_its_records_are_on_disk(
+    way: str, face: str, made_by: str, db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
+) -> None:
+    """No `atexit` handler is called there, and it goes on as long as any thread does: the writer's ends, too."""
+    make = FACES[face].strip()
+    script = f"""
+def fork():
+    global T
+    pid = os.fork()
+    if pid == 0:
+        {make if made_by == "child" else "pass"}
+        for _ in range(3): T.log_invocation_nowait(record("child"))
+        {ENDS[way]}
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    print("done")
+{make}
+T.log_invocation_nowait(record("parent"))
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+"""
+    ended = run_script(script, db, flags=FORKS)
+    assert (ended.code, ended.out) == (0, "done\n"), ended.err
+    assert truth(db).agents == {"parent": 1, "child": 3}, ended.err
+
+
 def test_a_child_finds_no_lock_of_ours_held_by_a_thread_of_the_parent(
     db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
 ) -> None:

@@ -6,22 +6,22 @@ Python's own `threading` and `logging` do the same with theirs, by the same meth
 import os
 from threading import RLock
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 __all__ = ["fork_lock"]
 
-_made: Final[WeakSet[Any]] = WeakSet()
+_made: Final[WeakKeyDictionary[Any, None]] = WeakKeyDictionary()
 
 
 def fork_lock() -> RLock:
     """A re-entrant lock, which in a forked child is held at most by the thread that forked."""
     lock = RLock()
-    _made.add(lock)
+    _made[lock] = None
     return lock
 
 
 def _free_in_child() -> None:
-    for lock in list(_made):
+    for lock in [lock for held in _made.keyrefs() if (lock := held()) is not None]:
         if lock.acquire(blocking=False):  # nobody's, or that of this thread, which releases it
             lock.release()
         else:

@@ -84,7 +84,7 @@ def flush_late(sink: Sink | None) -> None:
 
 def is_late(sink: Sink | None) -> bool:
     """Whether the end of a call of a logger may be told in a moment."""
-    return any(calls.is_told_late(sink) for calls in list(_kept.values())) or sink in [*_telling.values()]
+    return any(calls.is_told_late(sink) for calls in _all()) or sink in [*_telling.values()]
 
 
 def wait_for_late(sink: Sink) -> None:
@@ -100,6 +100,11 @@ def keep(calls: Keeping) -> None:
     _kept[id(calls)] = calls
 
 
+def _all() -> list[Keeping]:
+    """Taken in one step, as other threads may add some."""
+    return [calls for held in _kept.valuerefs() if (calls := held()) is not None]
+
+
 def no_longer_kept(calls: Keeping) -> None:
     """They keep nothing any more."""
     _kept.pop(id(calls), None)
@@ -107,9 +112,9 @@ def no_longer_kept(calls: Keeping) -> None:
 
 def hand_over(sink: Sink | None = None) -> None:
     """Give what is kept, and what waits, rows of their own: of a logger that closes, or of all as the process ends."""
-    for calls in list(_kept.values()):
+    for calls in _all():
         calls.hand_over(sink)
-    for calls in list(_kept.values()):  # mostly in the order in which their blocks ended: the inner ones first
+    for calls in _all():  # mostly in the order in which their blocks ended: the inner ones first
         calls.wait_no_longer(sink)
 
 
@@ -128,7 +133,7 @@ def _begin_as_fork() -> None:
     """What is kept is the parent's, and so are the blocks that are open."""
     global _forked_at  # noqa: PLW0603 - of the process, as its id is
     _forked_at = perf_counter_ns()
-    for calls in list(_kept.values()):
+    for calls in _all():
         calls.forget()
     _kept.clear()
     _telling.clear()

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 __all__ = ["guard", "leak", "watch"]
 
@@ -52,7 +52,7 @@ class _Guard(NamedTuple):
 
 _exit: Final = os._exit
 _GUARDS: Final[list[_Guard]] = []
-_WATCHED: Final["WeakSet[Any]"] = WeakSet()
+_WATCHED: Final["WeakKeyDictionary[Any, None]"] = WeakKeyDictionary()
 _alone: list[bool] = []
 _WAITS: Final = 2.0
 """Seconds a fork waits for those that read."""
@@ -79,9 +79,14 @@ def leak(thing: object) -> None:
 
 def watch(forkable: Forkable) -> None:
     """Have `after_fork_in_child` called in every child forked while the object lives."""
-    _WATCHED.add(forkable)
+    _WATCHED[forkable] = None
     if os._exit is _exit and _is_worker():
         _write_at_os_exit()
+
+
+def _watched() -> list[Any]:
+    """All that live; taken in one step, as other threads may add some."""
+    return [one for held in _WATCHED.keyrefs() if (one := held()) is not None]
 
 
 def _is_worker() -> bool:
@@ -97,7 +102,7 @@ def _is_worker() -> bool:
 
 def _before() -> None:
     _alone.clear()
-    for forkable in list(_WATCHED):
+    for forkable in _watched():
         forkable.before_fork()
     # After the commit locks: whoever holds one of them may open the file.
     held_off = [each.hold_off(_WAITS) for each in _GUARDS]
@@ -106,7 +111,7 @@ def _before() -> None:
 
 def _in_parent() -> None:
     go_on = [each.go_on for each in _GUARDS]
-    for give_back in (*go_on, *(forkable.after_fork_in_parent for forkable in list(_WATCHED))):
+    for give_back in (*go_on, *(forkable.after_fork_in_parent for forkable in _watched())):
         try:
             give_back()
         except BaseException:  # noqa: BLE001 - a signal handler raised; what is held now would be held for ever
@@ -116,7 +121,7 @@ def _in_parent() -> None:
 def _in_child() -> None:
     for each in _GUARDS:
         each.leak_all()
-    for forkable in list(_WATCHED):
+    for forkable in _watched():
         forkable.after_fork_in_child(alone=_alone == [True])
     _write_at_os_exit()  # the child may make a logger yet
 
@@ -127,7 +132,7 @@ def _write_at_os_exit() -> None:
 
 def _end_of_child(status: int) -> NoReturn:
     try:
-        for forkable in list(_WATCHED):
+        for forkable in _watched():
             with suppress(Exception):  # nobody is left to tell
                 forkable.before_os_exit()
     finally:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from llm_service.telemetry.stores import forks
 from llm_service.telemetry.writer.threads import ShortLock
@@ -55,7 +55,7 @@ class Drivers:
         self._lock = threading.RLock()
         self._driver: Driver | None = None
         self._retirement: list[Waiter] = []
-        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, None] = WeakKeyDictionary()
         self.needed = False
         """Whether records have depended on one."""
 
@@ -117,15 +117,16 @@ class Drivers:
 
     def remember_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """A loop that uses this engine, and may take the writer over when another's loop ends."""
-        self._loops.add(loop)
+        self._loops[loop] = None
 
     def forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """A loop that is not to take the writer over."""
-        self._loops.discard(loop)
+        self._loops.pop(loop, None)
 
     def hand_over(self) -> bool:
         """Have one of the remembered loops start a driver; whether there is one."""
-        for loop in sorted(self._loops, key=lambda loop: not loop.is_running()):
+        loops = [loop for held in self._loops.keyrefs() if (loop := held()) is not None]
+        for loop in sorted(loops, key=lambda loop: not loop.is_running()):
             if not loop.is_closed():
                 with suppress(RuntimeError):  # closed this very moment
                     loop.call_soon_threadsafe(self.ensure)

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from threading import get_ident
+from threading import get_ident, main_thread
 from time import monotonic
 from typing import Final
 
@@ -37,6 +37,8 @@ _BUDGETS_WAIT: Final = 1.0
 """Seconds that a close waits for reservations and settlements under way."""
 _LATE_WAITS: Final = 1.0
 """Seconds that a record which comes after the last drain may take. Where that is too little, no more are taken."""
+_MAIN_THREADS: Final = frozenset({"_MainThread", "_DummyThread"})
+"""Those with whose end the interpreter ends, and those whose end nobody can see: a foreign thread that has forked."""
 
 
 class Shutdown:
@@ -226,6 +228,14 @@ class Shutdown:
             from multiprocessing.util import Finalize  # noqa: PLC0415 - loaded already, or not needed
 
             Finalize(None, self._at_exit, exitpriority=100)
+        if type(main_thread()).__name__ not in _MAIN_THREADS:
+            with suppress(RuntimeError):
+                threads.start(self._end_with_main_thread, "llm-telemetry-end")
+
+    def _end_with_main_thread(self) -> None:
+        """In a child that a thread has forked: it ends with its last thread, and without `atexit`."""
+        main_thread().join()
+        self._at_exit()
 
     @property
     def is_past(self) -> bool:

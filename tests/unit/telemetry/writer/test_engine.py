@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 import pytest
 from tests.inside import engine_of, held_elsewhere
@@ -286,7 +287,7 @@ class Told:
 def test_a_signal_handler_that_raises_after_a_fork_leaves_nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was to be given back is given back again."""
     told = Told()
-    monkeypatch.setattr(forks, "_WATCHED", {told})
+    monkeypatch.setattr(forks, "_WATCHED", WeakKeyDictionary({told: None}))
     forks._in_parent()
     assert told.calls == ["parent", "parent"]
 
@@ -294,7 +295,7 @@ def test_a_signal_handler_that_raises_after_a_fork_leaves_nothing_held(monkeypat
 def test_a_child_ends_with_its_status_whatever_its_loggers_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them has its turn."""
     one, two, ended = Told(), Told(), list[int]()
-    monkeypatch.setattr(forks, "_WATCHED", [one, two])
+    monkeypatch.setattr(forks, "_WATCHED", WeakKeyDictionary({one: None, two: None}))
     monkeypatch.setattr(forks, "_exit", ended.append)
     forks._end_of_child(3)
     assert (one.calls, two.calls, ended) == (["exit"], ["exit"], [3])

@@ -56,6 +56,40 @@ def test_the_commit_lock_is_given_back_in_one_place() -> None:
     }
 
 
+ONE_STEP = {"keyrefs", "valuerefs", "setdefault", "get", "pop", "clear"}
+"""Methods of weak collections that another thread does not come between."""
+
+
+def weak_collections(module: ast.Module) -> set[str]:
+    """Names of weak collections that a module makes."""
+    made = {"WeakSet", "WeakKeyDictionary", "WeakValueDictionary"}
+    return {
+        ast.unparse(target)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call)
+        if ast.unparse(node.value.func).rpartition(".")[2] in made
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
+
+
+def test_weak_collections_are_listed_in_one_step() -> None:
+    """Python iterates over them in many: one that another thread adds to meanwhile raises, as in a hook of a fork."""
+    seen = 0
+    for path in SOURCES.rglob("*.py"):
+        module = ast.parse(path.read_text("utf-8"))
+        names = weak_collections(module)
+        seen += len(names)
+        for node in ast.walk(module):
+            if isinstance(node, ast.For | ast.comprehension):
+                assert ast.unparse(node.iter) not in names, (path, ast.unparse(node.iter))
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in names:
+                assert node.attr in ONE_STEP, (path, ast.unparse(node))
+            if isinstance(node, ast.Call):
+                given = {ast.unparse(each) for each in node.args} & names
+                assert not given or ast.unparse(node.func) == "bool", (path, ast.unparse(node))
+    assert seen >= 9
+
+
 def test_os_exit_is_replaced_in_one_place_and_only_in_a_forked_child() -> None:
     """An assignment to it anywhere else would change programs that never fork."""
     found = [

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from itertools import count
 from typing import Any, Final, cast
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, ref
 
 from llm_service.extras import install
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
@@ -52,7 +52,7 @@ _GUARDS: Final = "_llm_service_telemetry"
 """The key of `_Guard`s among LiteLLM's details of a call."""
 _counted: Final = count(1)
 _numbers: Final[WeakKeyDictionary[Sink, int]] = WeakKeyDictionary()
-_made: Final[WeakSet["TelemetryCallback"]] = WeakSet()
+_made: Final[WeakKeyDictionary["TelemetryCallback", None]] = WeakKeyDictionary()
 
 
 class TelemetryCallback(CustomLogger):
@@ -77,7 +77,7 @@ class TelemetryCallback(CustomLogger):
         self._retrying: set[str] = set()
         self._failed: dict[str, Callable[[], None]] = {}
         self.number = _numbers.setdefault(sink, next(_counted))
-        _made.add(self)
+        _made[self] = None
         _forget_closed()
         tell_late_by(_flush)
         try:
@@ -263,7 +263,8 @@ def _forget_closed() -> None:
 
 
 def _made_callbacks() -> list[TelemetryCallback]:
-    return [one for one in list(_made) if not one.is_closed]
+    made = [held() for held in _made.keyrefs()]  # in one step, as other threads may add some
+    return [one for one in made if one is not None and not one.is_closed]
 
 
 def _key_of(kwargs: Any) -> str | None:
