@@ -72,7 +72,7 @@ def telling(sink: Sink) -> Generator[None, None, None]:
     try:
         yield
     finally:
-        del _telling[id(told)]
+        _telling.pop(id(told), None)  # a fork may have come between
 
 
 def flush_late(sink: Sink | None) -> None:
