@@ -56,7 +56,7 @@ _BESIDE: Final = frozenset(
 """Other priced usage, which does not affect a text call."""
 _SELECTORS: Final = ("service_tier", "processing", "speed")
 """The data's fields for service tiers: `processing` is `batch`, `speed` is Anthropic's `fast`."""
-_NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live", "gemini-omni")
+_NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live", "gemini-omni", "nano-banana")
 """Parts of names of models for other modalities, whose tokens have other prices or none."""
 _MOVING: Final = frozenset({"mistral"})
 """Providers whose `-latest` moves on to models with other prices: valid only if the data spell it out."""

@@ -232,6 +232,26 @@ def test_what_bills_more_than_tokens_is_unknown_by_any_name(prices: BundledPrice
         assert prices.timeline(name, seller) is None
 
 
+def test_a_model_that_one_seller_prices_by_its_pictures_or_sounds_is_unknown_at_all(prices: BundledPrices) -> None:
+    """The lists of some sellers know only its text."""
+    media = {"output_image_mtok", "output_audio_mtok", "input_audio_hour", "audio_hour"}
+    bare = {
+        info.id.lower().rpartition("/")[2]
+        for provider in providers
+        for info in provider.models
+        for each in (info.prices if isinstance(info.prices, list) else [info])
+        if media & {key for key, value in vars(each.prices).items() if value is not None}
+    }
+    found = [
+        (provider.id, info.id)
+        for provider in providers
+        for info in provider.models
+        if info.id.lower().rpartition("/")[2] in bare and prices.timeline(info.id.lower(), provider.id) is not None
+    ]
+    assert len(bare) > 10
+    assert found == []
+
+
 def test_what_the_package_would_guess_is_unknown(prices: BundledPrices) -> None:
     """Its own look-up finds a price for each of these."""
     for name, provider in [
