@@ -31,6 +31,12 @@ from llm_service.telemetry.instrumentation.request_parameters import PARAMETERS
 from llm_service.telemetry.record.fields import FIELDS
 
 
+class Name(str):
+    """A text of a client's own class."""
+
+    __slots__ = ()
+
+
 class Count(IntEnum):
     """A number of a client's own."""
 
@@ -234,6 +240,17 @@ def test_tokens_that_are_given_stand_for_what_is_read_and_not_for_what_is_billed
         held(logger, **asked, web_search_options={"search_context_size": "low"})
 
 
+@pytest.mark.parametrize("holder", [None, *HOLDERS])
+@pytest.mark.parametrize("name", ["tools", "functions", "toolConfig"])
+@pytest.mark.parametrize("tools", [["web_search"], {"type": "web_search"}, ({"type": "web_search"},)], ids=str)
+def test_a_tool_of_the_provider_is_refused_in_whatever_form_it_is_given(
+    tools: Any, name: str, holder: str | None, logger: TelemetryLogger
+) -> None:
+    """By its name alone, and without a list, too: a server may take it."""
+    with pytest.raises(UnknownPriceError, match="web_search"):
+        held(logger, **ASKED, **({name: tools} if holder is None else {holder: {name: tools}}))
+
+
 @pytest.mark.parametrize("name", READ)
 def test_what_the_model_reads_beside_the_messages_is_reserved(name: str, logger: TelemetryLogger) -> None:
     """As much as the same text among them, at the least."""
@@ -337,6 +354,7 @@ def test_a_holder_that_nobody_can_read_is_refused(holder: str, logger: Telemetry
 def test_each_of_several_prompts_is_answered(logger: TelemetryLogger) -> None:
     """Legacy completions take a list; parts of a prompt under other names are one."""
     one = held(logger, model="m", prompt="word", max_tokens=100)
+    assert held(logger, model="m", prompt=[Name("word")] * 10, max_tokens=100) >= 10 * one
     assert held(logger, model="m", prompt=["word"] * 10, max_tokens=100) >= 10 * one
     assert held(logger, model="m", prompt=["word"] * 2, n=5, max_tokens=100) >= 10 * one
     assert held(logger, model="m", contents=["word"] * 10, max_tokens=100) < 3 * one

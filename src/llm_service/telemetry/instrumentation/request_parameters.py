@@ -214,10 +214,10 @@ def _whole(value: object) -> int | None:
 
 def _prompts_in(prompt: object) -> int:
     """How many prompts there are, each with an answer of its own: legacy completions take a list of texts."""
-    if type(prompt) is not list and type(prompt) is not tuple:
+    if not isinstance(prompt, list | tuple):
         return 1
     texts = cast("list[Any]", prompt)
-    return len(texts) if texts and all(type(one) is str for one in texts) else 1
+    return len(texts) if texts and all(isinstance(one, str) for one in texts) else 1
 
 
 def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:

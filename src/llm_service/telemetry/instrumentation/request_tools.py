@@ -60,12 +60,14 @@ def tools_in(tools: Any, model: object) -> Tools:
 
 def _entries(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The tools that can be looked at, by their names in snake case; what cannot is measured as text, or refused."""
-    if isinstance(tools, Mapping):  # Bedrock's toolConfig
-        tools = cast("Mapping[str, Any]", tools).get("tools")
+    if isinstance(tools, Mapping):  # Bedrock's toolConfig, or one tool without a list
+        one = cast("Mapping[str, Any]", tools)
+        tools = [one] if "type" in one else one.get("tools")
     if not isinstance(tools, list | tuple):
         return
     for position, tool in enumerate(cast("list[Any]", tools)):
-        told = cast("Mapping[Any, Any] | None", tool if isinstance(tool, Mapping) else everything(tool))
+        named = {"type": tool} if isinstance(tool, str) else tool
+        told = cast("Mapping[Any, Any] | None", named if isinstance(named, Mapping) else everything(named))
         if told:
             yield f"tools[{position}]", {snake(str(name)): value for name, value in told.items()}
 
