@@ -61,12 +61,36 @@ async def test_the_last_call_before_an_async_logger_closes_is_a_success(
     assert rows(tmp_path / "calls.db") == [SUCCESS] * calls
 
 
-def test_what_is_queued_on_a_loop_that_is_closed_is_told(tmp_path: Path, asked: dict[str, Any]) -> None:
-    """LiteLLM would tell it at the exit of the process."""
+@pytest.mark.parametrize("calls", [1, 20])
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_on_a_loop_that_has_ended_are_told(
+    tmp_path: Path, asked: dict[str, Any], *, stream: bool, calls: int
+) -> None:
+    """LiteLLM's tasks, which were about to tell of them, are cancelled with the loop; it has told before."""
+
+    async def ask(litellm: Any) -> None:
+        answer = await litellm.acompletion(**asked, stream=stream, stream_options={"include_usage": True})
+        if stream:
+            async for _ in answer:
+                pass
+
+    async def ask_all(litellm: Any) -> None:
+        await asyncio.gather(*(ask(litellm) for _ in range(calls)))
+
     with TelemetryLogger(tmp_path / "calls.db") as logger:
         litellm = LiteLLM(logger).module  # type: ignore[arg-type]
-        asyncio.run(litellm.acompletion(**asked))
-    assert rows(tmp_path / "calls.db") == [SUCCESS]
+        asyncio.run(ask_all(litellm))
+    assert rows(tmp_path / "calls.db") == [SUCCESS] * calls
+
+
+async def test_a_sync_logger_that_closes_on_the_loop_of_the_calls_has_them(
+    tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    """While it closes, no task runs that could tell of them."""
+    with TelemetryLogger(tmp_path / "calls.db") as logger:
+        litellm = LiteLLM(logger).module  # type: ignore[arg-type]
+        await asyncio.gather(*(litellm.acompletion(**asked) for _ in range(20)))
+    assert rows(tmp_path / "calls.db") == [SUCCESS] * 20
 
 
 def test_a_call_whose_end_is_being_told_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

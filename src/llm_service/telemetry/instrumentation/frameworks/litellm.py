@@ -138,6 +138,13 @@ class TelemetryCallback(CustomLogger):
         """It has failed."""
         self._end(kwargs, response_obj, start_time, end_time, failed=True)
 
+    async def async_post_call_success_deployment_hook(self, request_data: Any, response: Any, call_type: Any) -> None:
+        """An async call was answered: told before its caller has the answer, as a task tells of the end later."""
+        details = get(get(request_data, "litellm_logging_obj"), "model_call_details")
+        key = _key_of(details)
+        if key is not None and get(details, "stream") is not True and self._recorder.is_running(key):
+            self._end(details, response, None, datetime.now(), failed=False)  # noqa: DTZ005 - as LiteLLM's own times
+
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """As `log_success_event`."""
         self._end(kwargs, response_obj, start_time, end_time, failed=False)
