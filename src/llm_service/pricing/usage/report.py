@@ -101,7 +101,7 @@ def _fullest(around: Around, home: Shape) -> tuple[object, Billed]:
     """The usage of an answer that holds several, the first that counts anything; and what the others tell otherwise."""
     told = [(one, report_of(one, home)) for one in (around.usage, *around.others)]
     told += [] if around.made is None else [(around.made, report_of(around.made, OPENAI))]
-    read_of = [(one, nothing(), {}) if report is None else (one, *_told_by(report)) for one, report in told]
+    read_of = [(one, *_told_by(report)) for one, report in told]
     usage, first, unpriced = next((one for one in read_of if _counts(one[1])), read_of[0])
     found: set[tuple[str, str]] = set()
     for _, other, more in read_of:
@@ -111,7 +111,9 @@ def _fullest(around: Around, home: Shape) -> tuple[object, Billed]:
     return usage, frozenset(found)
 
 
-def _told_by(report: Report) -> tuple[dict[str, Any], dict[str, str]]:
+def _told_by(report: Report | None) -> tuple[dict[str, Any], dict[str, str]]:
+    if report is None:
+        return nothing(), {}
     said, shape = said_by(report)
     return fields_of(said, shape), said.unpriced
 

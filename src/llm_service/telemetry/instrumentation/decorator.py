@@ -215,7 +215,14 @@ def _rest_of_future(call: Invocation, usage: ReadUsage | None, future: Any) -> A
 
 def _rest_by(wrap: _Wrap) -> Callable[[Invocation, ReadUsage | None, Any], Any]:
     """As a function of that kind goes on; what it gives holds what ends the call where it never begins."""
-    return lambda call, usage, body: wrap(lambda _args, _kwargs: call, usage, lambda _held: body)(_LeftOpen(call))
+
+    def rest(call: Invocation, usage: ReadUsage | None, body: Any) -> Any:
+        def begun(_held: object) -> Any:
+            return body
+
+        return wrap(lambda _args, _kwargs: call, usage, begun)(_LeftOpen(call))
+
+    return rest
 
 
 _UNFINISHED: Final[dict[Any, Callable[[Invocation, ReadUsage | None, Any], Any]]] = {
