@@ -21,6 +21,7 @@ from tests.slices import quick
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
+from llm_service.telemetry.instrumentation import kept_calls
 
 LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 10}}})
 HELD = 0.5
@@ -30,6 +31,12 @@ SAID: dict[str, dict[str, Any]] = {
     "last": {"budget": HELD}, "sum": {"budget": HELD, "model_name": "gpt-5-mini"},
 }  # fmt: skip
 """Kinds of blocks, and what they are begun with."""
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has not ended here never does: no close waits a second for it."""
+    monkeypatch.setattr(kept_calls, "LATE_SECONDS", 0.0)
 
 
 def used_by(number: int) -> dict[str, int]:

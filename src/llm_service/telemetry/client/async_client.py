@@ -10,8 +10,8 @@ from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, 
 from llm_service.telemetry.client.budgets_api import AsyncBudgets
 from llm_service.telemetry.client.client_core import running_loop, seconds_or_none
 from llm_service.telemetry.client.steps import awaited, made
+from llm_service.telemetry.instrumentation import kept_calls
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.kept_calls import LATE_POLL_SECONDS, LATE_SECONDS, is_late
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.announcer import PATIENCE
 from llm_service.telemetry.writer.cancel_shield import uninterrupted
@@ -185,9 +185,9 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
 
     async def _wait_for_late(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Let frameworks tell of the ends of calls that they tell late, on this loop or in threads."""
-        deadline = min(deadline, loop.time() + LATE_SECONDS)
-        while is_late(self._core) and loop.time() < deadline:  # noqa: ASYNC110 - threads tell, too
-            await asyncio.sleep(LATE_POLL_SECONDS)
+        deadline = min(deadline, loop.time() + kept_calls.LATE_SECONDS)
+        while kept_calls.is_late(self._core) and loop.time() < deadline:  # noqa: ASYNC110 - threads tell, too
+            await asyncio.sleep(kept_calls.LATE_POLL_SECONDS)
 
     async def _close(self, loop: asyncio.AbstractEventLoop, deadline: float) -> FlushResult:
         engine = self._engine

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_a_lock_that_another_thread_held_is_free_in_a_child(monkeypatch: pytest.
     thread = threading.Thread(target=held.acquire)
     thread.start()
     thread.join()
-    monkeypatch.setattr(fork_locks, "_made", [held, free])
+    monkeypatch.setattr(fork_locks, "_made", WeakKeyDictionary({held: None, free: None}))
     fork_locks._free_in_child()
     assert not held.locked()
     assert not free.locked()
