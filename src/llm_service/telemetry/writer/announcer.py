@@ -150,7 +150,7 @@ class Announcer:
             said_at = self._said_at.get(key)
             quiet = said_at is not None and (now - said_at < _QUIET_SECONDS or key[1] in _ONCE)
             # One note of a kind waits at most: a callback that hangs makes nothing grow.
-            waits = any((event.kind, event.reason) == key for event in self._outbox)
+            waits = any((event.kind, event.reason) == key for event in [*self._outbox])  # a signal handler may add one
             if quiet or waits or self._thread == threading.get_ident():
                 return
             self._post(key, now)
