@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
+from itertools import permutations
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -22,6 +23,7 @@ from llm_service.telemetry.instrumentation.request_names import (
     LIMITS,
     LIMITS_WITHIN,
     ORDINARY,
+    PROMPTS,
     READ,
     SERVED,
     TIMES,
@@ -290,6 +292,32 @@ def test_the_largest_of_several_limits_is_reserved(
             assert held(logger, **unlimited, **{name: one}, **more) == held(logger, **unlimited, max_tokens=5000)
 
 
+@pytest.mark.parametrize("odd", [-1, -2, 0, "lots", 0.5, float("inf"), [100]], ids=str)
+@pytest.mark.parametrize("name", LIMITS_WITHIN)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_limit_that_lifts_the_one_beside_it_is_refused(
+    holder: str, name: str, odd: Any, logger: TelemetryLogger
+) -> None:
+    """-1 is none for many servers; null, too, where it is sent."""
+    with pytest.raises(UnknownPriceError, match=rf"{holder}\.{name}"):
+        held(logger, **ASKED, **{holder: {name: odd}})
+    if holder == "extra_body":
+        with pytest.raises(UnknownPriceError, match=rf"{holder}\.{name}"):
+            held(logger, **ASKED, **{holder: {name: None}})
+    else:
+        assert held(logger, **ASKED, **{holder: {name: None}}) == held(logger, **ASKED)
+
+
+@pytest.mark.parametrize(("one", "other"), [*permutations(PROMPTS, 2)])
+def test_of_several_prompts_all_are_reserved(one: str, other: str, logger: TelemetryLogger) -> None:
+    """Which of them is sent is not known here."""
+    asked = {"model": "m", "max_tokens": 100}
+    texts = {name: "hi" if name == "prompt" else [{"role": "user", "content": "hi"}] for name in (one, other)}
+    for name in (one, other):
+        long = LONG if name == "prompt" else [{"role": "user", "content": LONG}]
+        assert held(logger, **asked, **texts | {name: long}) >= held(logger, **asked, **{name: long})
+
+
 @pytest.mark.parametrize("name", BEYOND)
 def test_what_an_empty_object_switches_on_is_refused(name: str, logger: TelemetryLogger) -> None:
     """As `web_search_options={}`; what is None, false or an empty list is none."""
@@ -349,6 +377,19 @@ def test_a_holder_that_nobody_can_read_is_refused(holder: str, logger: Telemetry
     """It may hold anything."""
     with pytest.raises(UnknownPriceError, match=holder):
         held(logger, **ASKED, **{holder: object()})
+
+
+@pytest.mark.parametrize("prompt", [{"prompt": "hi"}, {"prompt_tokens": 5}, {"messages": ASKED["messages"]}])
+def test_what_a_block_reserved_is_free_again_where_it_says_that_nothing_was_billed(
+    prompt: dict[str, Any], logger: TelemetryLogger
+) -> None:
+    """Whatever it was told of the call before; the row says that nothing was used."""
+    with logger.invocation("a", model="m", budget=True, max_tokens=10, status="error", **prompt) as call:
+        call.set(cost_usd=0, total_tokens=0)
+    assert logger.budgets.holds() == []
+    (row,) = logger.get_invocations()
+    assert (row["cost_usd"], row["total_tokens"], row["prompt_tokens"], row["completion_tokens"]) == (0, 0, None, None)
+    assert logger.stats().bad_values == 0
 
 
 def test_each_of_several_prompts_is_answered(logger: TelemetryLogger) -> None:

@@ -1,8 +1,8 @@
 """What a later report of a call leaves standing of what was told before.
 
-A later count replaces the earlier one of its name. What belongs to counts does not outlive them: a cost, a total, and
-a part of a prompt or a completion that is told anew without it. Then the cost is computed from what stands, or unknown
-where there was such a part.
+A later count replaces the earlier one of its name. What belongs to counts does not outlive them: a cost, a total, a
+part of a prompt or a completion that is told anew without it, and all of them where a total of 0 is told. Then the cost
+is computed from what stands, or unknown where there was such a part.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,6 +42,8 @@ def with_losses(before: Mapping[str, Any], later: Mapping[str, Any]) -> Mapping[
     found = dict(later)
     if before.get("cost_usd") is not None and later.get("cost_usd") is None:
         found |= dict.fromkeys(_COSTS)
+    if _number(later.get(_TOTAL)) == 0:  # nothing was used, whatever was expected
+        return {field: None for field in COUNTS if before.get(field) is not None} | found
     anew = {whole for whole in (_PROMPT, _COMPLETION) if whole in changed and before.get(whole) is not None}
     if anew and before.get(_TOTAL) is not None and later.get(_TOTAL) is None:
         found[_TOTAL] = None

@@ -82,7 +82,7 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
     """
     answers = _prompts_in(fields.get("prompt"))
     unknown = tuple(_unknown(fields)) if estimates else ()
-    if PARAMETERS.isdisjoint(fields):
+    if PARAMETERS.isdisjoint(fields) and any(fields.get(name) is None for name in PROMPTS[:2]):
         return Asked(fields, answers, beyond=unknown)
     fields = dict(fields)
     beyond = [*unknown, *_opened(fields)]
@@ -118,7 +118,10 @@ def _opened(fields: dict[str, Any]) -> list[str]:
             if name not in _WITHIN:
                 if value is not None and value is not False:
                     beyond.append(f"{holder}.{name}"[:80])
-            elif value is not None and name not in LIMITS_WITHIN:
+            elif name in LIMITS_WITHIN:
+                if _is_no_limit(value, holder):
+                    beyond.append(f"{holder}.{name}")
+            elif value is not None:
                 beside = SERVED.get(name) or _SPELT[name]
                 if name in SERVED:
                     value = _served(name, value)  # noqa: PLW2901 - the field's own value
@@ -133,6 +136,12 @@ def _limits_in(fields: Mapping[str, Any], holder: str) -> list[int]:
     told = _within(fields, holder) or {}
     numbers = (_whole(told.get(name)) for name in LIMITS_WITHIN)
     return [number for number in numbers if number is not None and number > 0]
+
+
+def _is_no_limit(value: object, holder: str) -> bool:
+    """Whether it lifts the limit beside it (-1, or null), or nobody here knows what a server makes of it."""
+    number = _whole(value)
+    return holder == "extra_body" if value is None else number is None or number <= 0
 
 
 def _within(fields: Mapping[str, Any], holder: str) -> Mapping[str, Any] | None:
@@ -221,20 +230,20 @@ def _prompts_in(prompt: object) -> int:
 
 
 def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Put what the model reads in the place of the prompt, where there is one."""
-    name = next((name for name in PROMPTS if fields.get(name, given.get(name)) is not None), None)
-    if name is None:
+    """Put what the model reads in the place of the prompt, where there is one; of several prompts all are read."""
+    told = {name: fields.get(name, given.get(name)) for name in PROMPTS}
+    prompts = [prompt for prompt in told.values() if prompt is not None]
+    if not prompts:
         return
+    for name in PROMPTS[:2]:
+        fields.pop(name, None)
     more: list[Any] = [{"role": "system", "content": _text(given[one])} for one in READ if given.get(one)]
-    prompt: Any = fields.pop(name, given.get(name))
-    if not more and name == "prompt":
-        fields["prompt"] = prompt
+    if not more and len(prompts) == 1:
+        fields["prompt"] = prompts[0]
         return
-    for other in PROMPTS[:2]:
-        fields.pop(other, None)
-    if more:
-        prompt = [*more, *(cast("list[Any]", prompt) if isinstance(prompt, list | tuple) else [prompt])]
-    fields["prompt"] = prompt
+    for prompt in prompts:
+        more += cast("list[Any]", prompt) if isinstance(prompt, list | tuple) else [prompt]
+    fields["prompt"] = more
 
 
 def _text(value: Any) -> Any:

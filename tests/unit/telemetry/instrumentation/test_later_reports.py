@@ -102,6 +102,15 @@ def test_a_total_does_not_outlive_its_parts() -> None:
     assert merged({"prompt_tokens": 100, "total_tokens": 150}, {"completion_tokens": 10})["total_tokens"] == 150
 
 
+def test_a_total_of_nothing_takes_away_what_was_told_of_its_parts() -> None:
+    """All counts that a record has; a total that is too small is left for the record to refuse."""
+    told = dict.fromkeys(COUNTS, 10) | {"total_tokens": 20}
+    fields = merged(told, {"total_tokens": 0, "cost_usd": 0})
+    assert {field: fields[field] for field in COUNTS} == dict.fromkeys(COUNTS) | {"total_tokens": 0}
+    assert (fields["cost_usd"], fields.get("unpriced_usage")) == (0, None)
+    assert merged(told, {"total_tokens": 15})["prompt_tokens"] == 10
+
+
 def test_a_start_and_an_end_of_an_answer_are_one_report(logger: TelemetryLogger) -> None:
     """Anthropic's events, each recorded as it comes: the end tells no prompt, or the same."""
     start = {"input_tokens": 100, "output_tokens": 1, "cache_read_input_tokens": 1_000}
