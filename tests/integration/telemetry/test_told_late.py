@@ -16,6 +16,7 @@ from tests.provider_server import ProviderServer
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
 from llm_service.telemetry.instrumentation import kept_calls
+from llm_service.telemetry.instrumentation.frameworks import litellm as adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # theirs are not of interest here
 
@@ -91,6 +92,27 @@ async def test_a_sync_logger_that_closes_on_the_loop_of_the_calls_has_them(
         litellm = LiteLLM(logger).module  # type: ignore[arg-type]
         await asyncio.gather(*(litellm.acompletion(**asked) for _ in range(20)))
     assert rows(tmp_path / "calls.db") == [SUCCESS] * 20
+
+
+def test_what_is_told_after_its_logger_is_closed_is_no_call_of_the_next(
+    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteLLM carries what it has not told over to the next loop, and tells all callbacks that there are then."""
+    for number in range(4):
+        path = tmp_path / f"{number}.db"
+        with TelemetryLogger(path) as logger:
+            litellm = LiteLLM(logger, asynchronous=number % 2 == 0).module  # type: ignore[arg-type]
+            asyncio.run(litellm.acompletion(**asked))
+            if number % 2:
+                litellm.completion(**asked)
+        assert rows(path) == [SUCCESS] * (1 + number % 2)
+    monkeypatch.setattr(adapter, "_MOST", 3)
+    with TelemetryLogger(tmp_path / "bounded.db") as logger:
+        litellm = LiteLLM(logger, asynchronous=False).module  # type: ignore[arg-type]
+        for _ in range(5):
+            litellm.completion(**asked)
+    assert rows(tmp_path / "bounded.db") == [SUCCESS] * 5
+    assert len(adapter._begun) == 3
 
 
 def test_a_call_whose_end_is_being_told_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ provider reported in its usage, or computed here.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -52,6 +53,9 @@ _GUARDS: Final = "_llm_service_telemetry"
 """The key of `_Guard`s among LiteLLM's details of a call."""
 _counted: Final = count(1)
 _numbers: Final[WeakKeyDictionary[Sink, int]] = WeakKeyDictionary()
+_begun: Final[OrderedDict[str, None]] = OrderedDict()
+"""Calls that callbacks were told of before: a later one, of another logger, may be told of their ends."""
+_MOST: Final = 10_000
 _made: Final[WeakKeyDictionary["TelemetryCallback", None]] = WeakKeyDictionary()
 
 
@@ -181,6 +185,9 @@ class TelemetryCallback(CustomLogger):
             self._recorder.end(key, error=error, **found)
 
     def _begin(self, key: str, kwargs: Mapping[str, Any]) -> None:
+        _begun[key] = None
+        while len(_begun) > _MOST:
+            _begun.popitem(last=False)
         told = text_of(kwargs, "call_type") or "completion"
         self._recorder.begin(
             key,
@@ -203,7 +210,7 @@ class TelemetryCallback(CustomLogger):
                 self._recorder.withdraw(key)
                 return
             if not self._recorder.is_running(key):
-                if self._recorder.has_ended(key):
+                if self._recorder.has_ended(key) or key in _begun:
                     return
                 self._begin(key, kwargs)
             found = {} if failed else {"usage_source": "missing"} | _answer_of(response)
