@@ -119,9 +119,15 @@ def size_of(
     resize, some read the text within): with one there is none, and `whole` is False.
 
     Raises:
-        QueryError: the prompt is neither a text nor messages.
+        QueryError: the prompt is neither a text nor messages, or something in it raises when it is looked at.
     """
-    texts = _Texts(prompt)
+    try:
+        texts = _Texts(prompt)
+    except QueryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an object of a client's
+        remedy = f"something in it raises {type(error).__name__} when it is looked at; give plain values"
+        raise QueryError("prompt", type(prompt).__name__, remedy) from None
     counts = () if tokenizer is None else (texts.count(tokenizer, name) for name in model_names)
     counted = next((count for count in counts if count is not None), None)
     if counted is not None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig
-from llm_service.errors import UnknownPriceError
+from llm_service.errors import QueryError, RecordError, UnknownPriceError
 from llm_service.pricing.usage.leaves import snake
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.field_aliases import ALIASES
@@ -377,6 +378,32 @@ def test_a_holder_that_nobody_can_read_is_refused(holder: str, logger: Telemetry
     """It may hold anything."""
     with pytest.raises(UnknownPriceError, match=holder):
         held(logger, **ASKED, **{holder: object()})
+
+
+class Unreadable:
+    """A value of a caller's that raises wherever it is touched."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("hands off")
+
+
+@pytest.mark.parametrize("holder", [None, *HOLDERS])
+@pytest.mark.parametrize("within", [lambda one: one, lambda one: [one], lambda one: {"x": one}])
+def test_no_value_of_a_parameter_raises_anything_of_its_own(
+    within: Any, holder: str | None, logger: TelemetryLogger
+) -> None:
+    """Of each parameter: a block without a budget goes on, one with a budget is refused by an error of ours, or not."""
+    value = within(Unreadable())
+    for name in sorted({*PARAMETERS, *LIMITS_WITHIN, *PROMPTS}):
+        asked = {name: value} if holder is None else {holder: {name: value}}
+        plain = {key: given for key, given in (ASKED | asked).items() if key not in LIMITS}
+        with logger.invocation("agent", **plain):
+            pass
+        with (
+            suppress(QueryError, RecordError, UnknownPriceError),
+            logger.invocation("agent", budget=True, **ASKED | asked),
+        ):
+            pass
 
 
 @pytest.mark.parametrize("prompt", [{"prompt": "hi"}, {"prompt_tokens": 5}, {"messages": ASKED["messages"]}])

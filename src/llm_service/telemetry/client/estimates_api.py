@@ -122,7 +122,7 @@ def _is_slow(question: "Question", history: "EstimateHistory") -> bool:
     if prompt is None:
         return False
     return (
-        not isinstance(prompt, str)
+        not issubclass(type(prompt), str)
         or len(prompt) > _LONG_CHARS
         or any(map(history.tokenizer.is_slow, question.model_names))
     )

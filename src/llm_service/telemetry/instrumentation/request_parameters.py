@@ -80,9 +80,26 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
         fields: unchanged.
         estimates: whether an amount is to be estimated: then names that nobody here knows are looked at, too.
     """
+    try:
+        return _asked_in(fields, estimates=estimates)
+    except Exception:  # noqa: BLE001 - an object of a client's, which may raise anything
+        beyond = tuple(sorted(name for name in PARAMETERS & fields.keys() if not _can_be_read(name, fields[name])))
+        left = {name: value for name, value in fields.items() if name not in beyond}
+        return (_asked_in(left, estimates=estimates) if beyond else Asked(left))._replace(beyond=beyond)
+
+
+def _can_be_read(name: str, value: Any) -> bool:
+    try:
+        _asked_in({name: value, "prompt": ""}, estimates=False)
+    except Exception:  # noqa: BLE001 - as above
+        return False
+    return True
+
+
+def _asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
     answers = _prompts_in(fields.get("prompt"))
     unknown = tuple(_unknown(fields)) if estimates else ()
-    if PARAMETERS.isdisjoint(fields) and any(fields.get(name) is None for name in PROMPTS[:2]):
+    if PARAMETERS.isdisjoint(fields) and not (estimates and fields.keys() >= {*PROMPTS[:2]}):
         return Asked(fields, answers, beyond=unknown)
     fields = dict(fields)
     beyond = [*unknown, *_opened(fields)]
@@ -94,7 +111,7 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
         hidden, beyond = max(hidden, tools.hidden_tokens), [*beyond, *tools.beyond]
     beyond += [name for name in BEYOND if _is_asked(given.get(name)) and not _is_harmless(name, given[name])]
     unread = tuple(name for name in UNREAD if given.get(name))
-    _with_all_that_is_read(fields, given)
+    _with_all_that_is_read(fields, given, every=estimates)
     times = {name: _whole(given[name]) for name in TIMES if given.get(name) is not None}
     beyond += [name for name, number in times.items() if number is None]
     answers *= max([1, *(number or 1 for number in times.values())])
@@ -147,10 +164,11 @@ def _is_no_limit(value: object, holder: str) -> bool:
 def _within(fields: Mapping[str, Any], holder: str) -> Mapping[str, Any] | None:
     """The parameters in a holder, by their names in snake case; None where it holds what nobody here can read."""
     held = fields.get(holder)
-    if not held:
-        return {}
-    told = _mapping(held)
-    return None if told is None else {snake(name): value for name, value in told.items() if isinstance(name, str)}
+    try:
+        told = _mapping(held) if held else {}
+        return None if told is None else {snake(name): value for name, value in told.items() if isinstance(name, str)}
+    except Exception:  # noqa: BLE001 - an object of a client's, which may raise anything
+        return None
 
 
 def _mapping(held: Any) -> Mapping[Any, Any] | None:
@@ -223,16 +241,16 @@ def _whole(value: object) -> int | None:
 
 def _prompts_in(prompt: object) -> int:
     """How many prompts there are, each with an answer of its own: legacy completions take a list of texts."""
-    if not isinstance(prompt, list | tuple):
+    if not issubclass(type(prompt), list | tuple):  # a foreign object may raise when it is asked for its class
         return 1
     texts = cast("list[Any]", prompt)
-    return len(texts) if texts and all(isinstance(one, str) for one in texts) else 1
+    return len(texts) if texts and all(issubclass(type(one), str) for one in texts) else 1
 
 
-def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Put what the model reads in the place of the prompt, where there is one; of several prompts all are read."""
+def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any], *, every: bool) -> None:
+    """Put what the model reads in the place of the prompt, where there is one; of several the first, or every one."""
     told = {name: fields.get(name, given.get(name)) for name in PROMPTS}
-    prompts = [prompt for prompt in told.values() if prompt is not None]
+    prompts = [prompt for prompt in told.values() if prompt is not None][: None if every else 1]
     if not prompts:
         return
     for name in PROMPTS[:2]:
@@ -242,7 +260,7 @@ def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> 
         fields["prompt"] = prompts[0]
         return
     for prompt in prompts:
-        more += cast("list[Any]", prompt) if isinstance(prompt, list | tuple) else [prompt]
+        more += cast("list[Any]", prompt) if issubclass(type(prompt), list | tuple) else [prompt]
     fields["prompt"] = more
 
 
