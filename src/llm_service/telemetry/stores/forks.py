@@ -54,7 +54,7 @@ _exit: Final = os._exit
 _GUARDS: Final[list[_Guard]] = []
 _WATCHED: Final["WeakKeyDictionary[Any, None]"] = WeakKeyDictionary()
 _alone: list[bool] = []
-_WAITS: Final = 2.0
+_WAITS: Final = 5.0
 """Seconds a fork waits for those that read."""
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -16,6 +17,7 @@ from llm_service.telemetry.writer.threads import ShortLocks, is_finalizing
 __all__ = ["CommitLock", "CommitLockBusyError"]
 
 _Done = TypeVar("_Done")
+_A_MOMENT: Final = 0.0005
 _WITHIN: Final = "this thread is within a commit already: a signal handler cannot commit by itself"
 
 
@@ -28,17 +30,18 @@ class CommitLock:
 
     Whoever may be interrupted uses `run`. As a context manager it is for threads in which no signal handler runs: an
     interrupt as its block begins or ends would leave it held. Only a fork, which takes it in one hook and gives it back
-    in another, calls `acquire` and `release`.
+    in another, calls `acquire_first` and `release`.
 
     Args:
         short_locks: what nobody holds while waiting for this one.
     """
 
-    __slots__ = ("lock", "owner", "short_locks")
+    __slots__ = ("first", "lock", "owner", "short_locks")
 
     def __init__(self, short_locks: ShortLocks) -> None:
         self.lock = threading.RLock()
         self.owner: int | None = None
+        self.first: int | None = None
         self.short_locks = short_locks
 
     def acquire(self, timeout: float = -1.0) -> bool:
@@ -51,6 +54,8 @@ class CommitLock:
             return False
         if is_finalizing():
             timeout = 0.0  # no other thread runs any more: one that holds it never gives it back
+        if self.first is not None and self.first != me:
+            timeout = self._let_pass(timeout)
         try:
             taken = self.lock.acquire(blocking=False)
             if not taken and (timeout > 0 or timeout == -1):
@@ -63,6 +68,21 @@ class CommitLock:
                 self.lock.release()
             raise
         return taken
+
+    def acquire_first(self, timeout: float) -> bool:
+        """As `acquire`, before all others: a thread that commits again and again has the lock back at once, else."""
+        self.first = get_ident()
+        try:
+            return self.acquire(timeout)
+        finally:
+            self.first = None
+
+    def _let_pass(self, timeout: float) -> float:
+        """Wait for the thread that goes first; gives what is left of the time, which is 0 where it is over."""
+        deadline = None if timeout == -1 else monotonic() + timeout
+        while self.first is not None and (deadline is None or monotonic() < deadline):
+            self.short_locks.waiting(lambda: sleep(_A_MOMENT))
+        return -1 if deadline is None else max(0.0, deadline - monotonic())
 
     def release(self) -> None:
         """Give it back, from the thread that took it."""

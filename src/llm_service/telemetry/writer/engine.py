@@ -41,7 +41,7 @@ from llm_service.telemetry.writer.stats import BadValues, Stats, stats_of
 
 __all__ = ["Engine"]
 
-_FORK_WAITS: Final = 2.0
+_FORK_WAITS: Final = 5.0
 """Seconds a fork waits for a commit under way. Longer than a store waits for a lock."""
 
 
@@ -316,7 +316,7 @@ class Engine:
 
     def before_fork(self) -> None:
         """Close the connections between two commits, and hold commits off until the fork is over; see `forks`."""
-        self._fork_ready = self.commit_lock.acquire(timeout=_FORK_WAITS)
+        self._fork_ready = self.commit_lock.acquire_first(_FORK_WAITS)
         if not self._fork_ready:
             return
         self.inline.let_go()
