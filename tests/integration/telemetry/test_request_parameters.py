@@ -406,6 +406,32 @@ def test_no_value_of_a_parameter_raises_anything_of_its_own(
             pass
 
 
+@pytest.mark.parametrize(
+    "name", sorted({*PARAMETERS, *LIMITS, "speed", "inference_geo", "of_nobody"} - {*ORDINARY, "modelId"})
+)
+def test_a_parameter_that_arguments_were_to_tell_and_do_not_is_refused(name: str, logger: TelemetryLogger) -> None:
+    """It may have made the call dearer; without a budget the call goes on."""
+
+    def fails() -> Any:
+        raise KeyError(name)
+
+    asked = {key: value for key, value in ASKED.items() if key != name}
+
+    @logger.instrumented(**asked, **{name: fails}, budget=True)
+    def ask() -> None:
+        raise AssertionError("it was let through")
+
+    with pytest.raises((UnknownPriceError, QueryError, RecordError)):
+        ask()
+    plain = {key: value for key, value in asked.items() if key not in LIMITS}
+
+    @logger.instrumented(**plain, **({} if name in LIMITS else {name: fails}))
+    def say() -> str:
+        return "said"
+
+    assert say() == "said"
+
+
 @pytest.mark.parametrize("prompt", [{"prompt": "hi"}, {"prompt_tokens": 5}, {"messages": ASKED["messages"]}])
 def test_what_a_block_reserved_is_free_again_where_it_says_that_nothing_was_billed(
     prompt: dict[str, Any], logger: TelemetryLogger

@@ -30,6 +30,9 @@ _CHECKED_FIRST: Final = frozenset({*fields_of_kind("key", "name", "id"), "prompt
 _PRICED_BY: Final = frozenset({"provider", "region", "service_tier", "unpriced_usage"})
 """Where one of these was to be told and is not known, no price is right. Counts and models are told by the answer."""
 
+_NOT_KNOWN: Final = object()
+"""The value of a parameter of a request whose function has failed: nothing is reserved as if it had not been given."""
+
 Name = str | Callable[..., str | None] | None
 """A name of each call, or the function of its arguments that says it."""
 Limit = int | Callable[..., int | None] | None
@@ -140,7 +143,11 @@ class _ArgumentFields:
                     fields[field] = INSTEAD[field]
                 if field in _PRICED_BY:
                     unpriced.append(f"{field}: a value that is not usable")
+                elif field not in CHECKS:
+                    fields[name] = _NOT_KNOWN
                 self._note(field, error)
+        if any(fields.get(name) is _NOT_KNOWN for name in LIMITS):
+            fields |= dict.fromkeys(LIMITS)  # whatever the others say
         if unpriced and fields.get("unpriced_usage") is None:
             fields["unpriced_usage"] = "; ".join(unpriced)
         return fields

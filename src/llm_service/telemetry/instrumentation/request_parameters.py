@@ -182,6 +182,8 @@ def _take_served(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
         if value is not None and fields.get(field) is None:
             fields[field] = value
     place = fields.pop("inference_geo", None)
+    if place is not None and not issubclass(type(place), str):
+        place = "a value that is not usable"
     if is_telling("inference_geo", place, None):
         fields["unpriced_usage"] = with_reasons(fields.get("unpriced_usage"), [f"inference_geo: {place}"])
     tier = _mapping(fields.get("service_tier"))
@@ -192,13 +194,15 @@ def _take_served(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
 def _served(name: str, value: Any) -> Any:
     """The value of the field that a parameter of `SERVED` says."""
     told = _mapping(value)
+    if told is None:
+        return value
     if name == "performance_config":
-        speed = None if told is None else told.get("latency")
+        speed = told.get("latency")
         return None if tier_of(speed if isinstance(speed, str) else None) is None else speed
     if name == "background_options":
-        window = None if told is None else told.get("completion_window")
+        window = told.get("completion_window")
         return None if window in {None, "soonest"} else f"background_{window}"
-    return value if told is None or name != "service_tier" else told.get("type")
+    return told.get("type") if name == "service_tier" else value
 
 
 def _unknown(fields: Mapping[str, Any]) -> Iterator[str]:
