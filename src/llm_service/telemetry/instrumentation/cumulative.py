@@ -101,10 +101,11 @@ class Cumulative:
                 found |= _NO_COST
 
     def _keep_tier(self, found: dict[str, Any]) -> None:
-        """A tier with prices of its own stays, though a later event says the standard one."""
+        """A tier with prices of its own stays, though a later event says the standard one; then no price is right."""
         told, kept = found["service_tier"], self._tier
         if _is_text(told) and _is_text(kept) and tier_of(told) is None and tier_of(kept) is not None:
             found["service_tier"] = kept
+            self._unpriced["service_tier"] = f"{kept}, then {told}"
         else:
             self._tier = told
 

@@ -44,6 +44,7 @@ __all__ = [
     "failure_of",
     "get",
     "has_usage",
+    "model_of",
     "read_answer",
     "read_kept",
     "reason_of",
@@ -151,6 +152,11 @@ def facts_of(answer: Any) -> dict[str, Any]:
         **(failure_of(answer) or failure_of(told)),
     }
     return {field: value for field, value in found.items() if value is not None}
+
+
+def model_of(answer: Any) -> str | None:
+    """The model that answered, as the answer names it."""
+    return first_text(answer, _MODELS)
 
 
 def reason_of(answer: Any) -> str | None:

@@ -21,7 +21,14 @@ from llm_service.telemetry.instrumentation.failed_answers import (
     tells_failure,
     text_of,
 )
-from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, facts_of, has_usage, reason_of, reported_by
+from llm_service.telemetry.instrumentation.responses.answers import (
+    BEDROCK,
+    facts_of,
+    has_usage,
+    model_of,
+    reason_of,
+    reported_by,
+)
 from llm_service.telemetry.instrumentation.responses.growing import Growing
 from llm_service.telemetry.instrumentation.responses.plain_chunks import declares_pieces, is_one_piece
 from llm_service.telemetry.record.failures import ORDINARY, failure_by
@@ -353,6 +360,9 @@ class StreamEvents:
             return
         self.fields |= used
         if has_usage(used):
+            model = model_of(event) or model_of(get(event, "response"))
+            if model is not None:  # whatever an earlier event named
+                self.fields["model_name"] = model
             self.fields["usage_source"] = "reported"
             self.complete = "finish_reason" in self.fields
 
