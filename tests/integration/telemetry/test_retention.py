@@ -22,9 +22,9 @@ from llm_service.telemetry import (
     StoreError,
     TelemetryLogger,
 )
-from llm_service.telemetry.stores.retention import Cutoffs
+from llm_service.telemetry.stores.retention import Belief, Cutoffs
 from llm_service.telemetry.stores.sqlite.purge_steps import Purge
-from llm_service.telemetry.writer.purge_schedule import Retention
+from llm_service.telemetry.writer.purge_schedule import PurgeJob, Retention
 from llm_service.telemetry.writer.schedule import Do
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
@@ -649,6 +649,94 @@ def test_retention_that_has_ended_takes_no_turn_and_no_job(db: Path) -> None:
     job = retention.request(Cutoffs("2026-11-24", None), waiter)
     assert job.over
     assert not job.result().complete
+
+
+class Turning:
+    """A session in which somebody asks for a purge while a turn is within it."""
+
+    def __init__(
+        self, retention: Retention, *, old: bool = False, error: Exception | None = None, held: bool = False
+    ) -> None:
+        self._retention = retention
+        self._old = old
+        self._error = error
+        self._held = held
+        self.jobs: list[PurgeJob] = []
+
+    def believe(self, now: int) -> Belief:
+        """The clock."""
+        return Belief(now)
+
+    def has_old(self, _cutoffs: Cutoffs, *, thorough: bool) -> bool:  # noqa: ARG002 - of the protocol
+        """A look."""
+        if not self._old:
+            self._ask()
+        return self._old
+
+    def purge(self, purge: Purge) -> None:
+        """The last step of the logger's own."""
+        self._ask()
+        purge.done, purge.held = True, self._held
+
+    def _ask(self) -> None:
+        self.jobs.append(self._retention.request(Cutoffs("2026-11-24", None), ThreadWaiter()))
+        if self._error is not None:
+            raise self._error
+
+
+@pytest.mark.parametrize("error", [None, sqlite3.OperationalError("disk I/O error")], ids=["done", "fault"])
+@pytest.mark.parametrize("held", [False, True], ids=["free", "held"])
+@pytest.mark.parametrize("old", [False, True], ids=["a look", "a step"])
+def test_a_purge_that_is_asked_for_while_a_turn_is_under_way_is_next(
+    db: Path, error: Exception | None, *, held: bool, old: bool
+) -> None:
+    """However the turn ends, it does not put the next one off for an hour."""
+    with TelemetryLogger(db) as logger:
+        settings, store = logger.settings, engine_of(logger).store
+    retention = Retention(settings, store, "me")
+    session: Any = Turning(retention, old=old, error=error, held=held)
+    for _ in range(1 + old):
+        retention.turn(session)
+    assert len(session.jobs) == 1
+    assert not session.jobs[0].over
+    assert (retention.due_in() or 0) < 1
+
+
+@pytest.mark.parametrize("face", [TelemetryLogger, AsyncTelemetryLogger])
+async def test_a_purge_during_the_loggers_own_look_is_done(
+    db: Path, face: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for before the look had ended, and waited for the next one, an hour later."""
+    looking, asked, tell, ask = threading.Event(), threading.Event(), Retention._tell, Retention.request
+
+    def look(self: Retention, belief: Belief) -> None:
+        looking.set()
+        asked.wait(10)
+        tell(self, belief)
+
+    def request(self: Retention, *args: Any) -> PurgeJob:
+        job = ask(self, *args)
+        asked.set()
+        return job
+
+    fill(db, 40)
+    logger = face(db, flush_interval=0.01, retention_days=3650)
+    if face is AsyncTelemetryLogger:
+        await logger.start()
+        await logger.flush()
+    else:
+        logger.log_invocation(aged(0)[0])
+    monkeypatch.setattr(Retention, "_tell", look)
+    monkeypatch.setattr(Retention, "request", request)
+    engine = logger._core.engine
+    engine.retention.due_at = 0.0
+    engine.drivers.ensure()
+    engine.drivers.wake()
+    assert await asyncio.to_thread(looking.wait, 10)
+    purge = logger.purge(30) if face is AsyncTelemetryLogger else asyncio.to_thread(logger.purge, 30)
+    found = await asyncio.wait_for(purge, 10)
+    await logger.aclose() if face is AsyncTelemetryLogger else logger.close()
+    assert (found.complete, found.records) == (True, 20)
 
 
 # Processes

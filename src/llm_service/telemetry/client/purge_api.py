@@ -70,10 +70,10 @@ class _Purge(Step[PurgeResult]):
                 due_in = engine.retention.due_in()
                 if purge_may_go(engine.queue.backlog(), due_in):
                     engine.inline.retain()
-                    self._check(job)
                 else:
                     pause = min(max(_GIVE_WAY, due_in or 0.0), _LOOK_AGAIN)
                     engine.commit_lock.short_locks.waiting(partial(sleep, pause))
+                self._check(job)
         finally:
             engine.retention.withdraw(job)
         return job.result()

@@ -187,8 +187,13 @@ class Retention:
             self._purge = self._purge_of(cutoffs)
             self.due_at = self._clock()
         else:
-            self.due_at = self._clock() + _LOOK_EVERY
+            self._rest(_LOOK_EVERY)
         self._failures = 0
+
+    def _rest(self, seconds: float) -> None:
+        """Nothing is to be done for so long, unless somebody has asked for a purge meanwhile."""
+        with self._lock:
+            self.due_at = self._clock() + (0.0 if self._jobs else seconds)
 
     def _purge_of(self, cutoffs: Cutoffs, *, takes_over: bool = False) -> Purge:
         return self._store.begin_purge(
@@ -202,10 +207,10 @@ class Retention:
     def _finished(self, purge: Purge) -> None:
         self._purge = None
         if purge.held:
-            self.due_at = self._clock() + _LEASE_SECONDS
+            self._rest(_LEASE_SECONDS)
             return
         self._gone_through = purge.cutoffs.contents or ""
-        self.due_at = self._clock() + _LOOK_EVERY
+        self._rest(_LOOK_EVERY)
         if purge.records or purge.contents:
             _LOG.info("telemetry: retention deleted %d records, %d contents", purge.records, purge.contents)
 
@@ -219,7 +224,8 @@ class Retention:
             job.error = error
         is_fault = self._store.classify(error) is not Fault.LOCKED
         if job is None and is_fault:
-            self._purge, self.due_at = None, self._clock() + _AFTER_A_FAULT
+            self._purge = None
+            self._rest(_AFTER_A_FAULT)
         if is_fault:
             if warn and self.last_error is None:
                 _LOG.warning("telemetry: retention does not get on (tried again later): %s", clean(str(error)))
