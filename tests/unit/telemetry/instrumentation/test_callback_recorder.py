@@ -73,6 +73,22 @@ def test_a_call_and_its_span_are_a_row_each(telemetry: TelemetryLogger, recorder
     assert call["parent_invocation_id"] == span["invocation_id"]
 
 
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), OSError("gone")], ids=repr)
+@pytest.mark.parametrize("begins", ["first_token", "arrived", None])
+def test_who_goes_away_from_a_stream_that_has_begun_ends_it_as_a_success(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder, begins: str | None, error: BaseException
+) -> None:
+    """Before that the request is cancelled; any other error is one."""
+    recorder.begin("call", request_model="gpt-5-mini", stream=True)
+    if begins is not None:
+        getattr(recorder, begins)("call")
+    recorder.end("call", error=error)
+    (row,) = rows(telemetry)
+    left = isinstance(error, GeneratorExit) or (begins is not None and not isinstance(error, OSError))
+    assert (row["status"], row["finish_reason"]) == (("success", "cancelled") if left else ("error", None))
+    assert (row["error_type"] is None) is left
+
+
 def test_failed_requests_are_attempts_of_the_one_that_was_answered(
     telemetry: TelemetryLogger, recorder: CallbackRecorder
 ) -> None:

@@ -4,6 +4,7 @@ One row results. Who is nearer to the provider is believed first: the hook into 
 innermost first; each adds what those before it do not know. What an explicit block says stands above all.
 """
 
+from asyncio import CancelledError
 from collections.abc import Callable, Hashable, Mapping
 from time import perf_counter_ns
 from typing import Any, Final
@@ -174,9 +175,7 @@ class FrameworkCall(SdkCall):
             return
         self.stop_clock()
         told = {field: value for field, value in found.items() if value is not None}
-        failure: dict[str, Any] = {}
-        if error is not None:
-            failure = {field: value for field, value in describe_error(error).items() if value is not None}
+        failure = {} if error is None else self._failure(error)
         requests = self._requests
         one, several, attempts = requests.take(holds_blocks=self._holds_blocks)
         self._merged = several or one is not None
@@ -195,6 +194,12 @@ class FrameworkCall(SdkCall):
                 self._fields["attempts"] = attempts + (one.get("attempts") or 1)
         super().end({})
         close(self)
+
+    def _failure(self, error: BaseException) -> dict[str, Any]:
+        """What an error says; the end of a stream that had begun, whose consumer goes away, is none."""
+        if isinstance(error, CancelledError | GeneratorExit) and (self.has_begun or (lambda: self.answers))():
+            return dict(LEFT)
+        return {field: value for field, value in describe_error(error).items() if value is not None}
 
     def say_otherwise(self, fields: Mapping[str, Any]) -> None:
         """Take what no block around says."""
