@@ -537,6 +537,51 @@ async def test_a_tool_of_pydantic_ai_is_a_span(telemetry: AsyncTelemetryLogger, 
     assert [span["tool_name"] for span in spans if span["operation"] == "execute_tool"] == ["add", "add"]
 
 
+@pytest.mark.parametrize("scenario", ["breaks-off", "secret", "slow-stream"])
+@pytest.mark.parametrize("maker", ["openai", "anthropic"])
+async def test_a_stream_of_pydantic_ai_that_is_cut_is_one_call_and_tells_why(
+    maker: str, scenario: str, telemetry: AsyncTelemetryLogger
+) -> None:
+    """It breaks off, is refused, or its consumer leaves it: of all Pydantic AI tells the call alone that it is cancelled."""
+    pydantic_ai = pytest.importorskip("pydantic_ai")
+    from llm_service.telemetry.pydantic_ai import TelemetryCapability
+
+    with ProviderServer() as server:
+        url = server.url(scenario)
+        if maker == "openai":
+            from pydantic_ai.models.openai import OpenAIChatModel
+            from pydantic_ai.providers.openai import OpenAIProvider
+
+            model: Any = OpenAIChatModel("gpt-5-mini", provider=OpenAIProvider(base_url=f"{url}/v1", api_key="none"))
+        else:
+            from anthropic import AsyncAnthropic
+            from pydantic_ai.models.anthropic import AnthropicModel
+            from pydantic_ai.providers.anthropic import AnthropicProvider
+
+            client = AsyncAnthropic(base_url=url, api_key="none", max_retries=0)
+            model = AnthropicModel("claude-sonnet-4-5", provider=AnthropicProvider(anthropic_client=client))
+        agent = pydantic_ai.Agent(model, capabilities=[TelemetryCapability(telemetry)])
+        raised = None
+        try:
+            async with agent.run_stream("Why?") as result:
+                async for _ in result.stream_text(debounce_by=None):
+                    if scenario == "slow-stream":
+                        break
+        except Exception as error:  # noqa: BLE001 - of either client
+            raised = error
+        server.released.set()
+    calls, _ = await rows(telemetry)
+    (call,) = calls
+    if scenario == "slow-stream":
+        assert (raised, call["status"], call["finish_reason"]) == (None, "success", "cancelled")
+    else:
+        assert raised is not None
+        assert (call["status"], call["finish_reason"]) == ("error", None)
+        assert call["error_type"] != "cancelled"
+        assert call["source"].startswith("sdk:") or call["error_type"] == type(raised).__name__
+    assert SECRET not in str(calls)
+
+
 SESSIONS = ("session_id", "thread_id", "conversation_id")
 MESSAGE = {"role": "user", "content": "Why 42?"}
 COUNTS = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}

@@ -1,8 +1,8 @@
 """Calls that were seen apart: by the hook into an SDK in one context, by a framework's callback in another.
 
 They are one call where they tell the same response id, or, where one of them knows none, where they began within the
-same block and tell the same model and the same counts; and one happened while the other did. Whoever ends first makes
-the row; the other finds it here, once, and makes none.
+same block and tell the same model and the same counts, or were both cut short; and one happened while the other did.
+Whoever ends first makes the row; the other finds it here, once, and makes none.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ __all__ = ["Seen", "has_row", "remember_row", "see_twice", "sees_twice", "was_se
 
 _MOST: Final = 4096
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
-_TOLD: Final = ("response_id", "model_name", "request_model", *_COUNTS)
+_TOLD: Final = ("response_id", "model_name", "request_model", "status", "finish_reason", *_COUNTS)
 _LOCK: Final = fork_lock()
 """Streams that are collected meanwhile may end in the same thread."""
 _seen: Final[WeakKeyDictionary[Sink, "deque[Seen]"]] = WeakKeyDictionary()
@@ -52,7 +52,14 @@ class Seen(NamedTuple):
             return bool(mine == theirs)
         if self.within != other.within or not (_models(said) & _models(told)):
             return False
-        return all((said.get(field) or 0) == (told.get(field) or 0) for field in _COUNTS)
+        if all((said.get(field) or 0) == (told.get(field) or 0) for field in _COUNTS):
+            return True
+        # Of what is cut short a framework knows no counts, and a hook those until then.
+        return _is_cut(said) and _is_cut(told) and all(said.get(field) is None for field in _COUNTS)
+
+
+def _is_cut(fields: Mapping[str, Any]) -> bool:
+    return fields.get("status") not in {None, "success"} or fields.get("finish_reason") == "cancelled"
 
 
 def _models(fields: Mapping[str, Any]) -> set[Any]:

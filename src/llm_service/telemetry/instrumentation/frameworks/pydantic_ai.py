@@ -3,8 +3,9 @@
 https://pydantic.dev/docs/ai/core-concepts/capabilities/. A capability wraps what it records, in its own context.
 """
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from llm_service.extras import install
@@ -20,6 +21,9 @@ except ImportError as missing:
 
 __all__ = ["TelemetryCapability"]
 
+_LEFT: Final = {"finish_reason": "cancelled", "stream": True}
+"""What is said of a stream whose consumer went away before its end."""
+
 
 class TelemetryCapability(AbstractCapability[Any]):
     """Records what an agent does: `Agent(model, capabilities=[TelemetryCapability(telemetry)])`.
@@ -33,6 +37,7 @@ class TelemetryCapability(AbstractCapability[Any]):
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._recorder = CallbackRecorder(telemetry, "pydantic-ai", ids_are_unique=True)
+        self._cut: dict[str | None, list[Hashable]] = {}
 
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Awaitable[Any]]) -> Any:
         """An agent runs."""
@@ -46,10 +51,17 @@ class TelemetryCapability(AbstractCapability[Any]):
         try:
             result = await handler()
         except BaseException as error:
+            self._end_cut(ctx, error)
             self._recorder.end(key, error=error)
             raise
+        self._end_cut(ctx, None)
         self._recorder.end(key)
         return result
+
+    def _end_cut(self, ctx: Any, error: BaseException | None) -> None:
+        """The run has ended, and tells why its request was cut: it failed, or its consumer went away."""
+        for key in self._cut.pop(text_of(ctx, "run_id"), ()):
+            self._recorder.end(key, error=error if isinstance(error, Exception) else CancelledError())
 
     async def wrap_model_request(
         self, ctx: Any, *, request_context: Any, handler: Callable[[Any], Awaitable[Any]]
@@ -64,6 +76,10 @@ class TelemetryCapability(AbstractCapability[Any]):
         )
         try:
             response = await handler(request_context)
+        except CancelledError:  # also where a stream fails, of which only the run tells
+            self._recorder.outlive_task(key)
+            self._cut.setdefault(text_of(ctx, "run_id"), []).append(key)
+            raise
         except BaseException as error:
             self._recorder.end(key, error=error)
             raise
@@ -112,4 +128,5 @@ def _answer_of(response: Any) -> dict[str, Any]:
         "model_name": text_of(response, "model_name"),
         "response_id": text_of(response, "provider_response_id"),
         "finish_reason": text_of(response, "finish_reason"),
+        **(_LEFT if text_of(response, "state") in {"incomplete", "interrupted"} else {}),
     }

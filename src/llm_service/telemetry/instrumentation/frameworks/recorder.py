@@ -304,6 +304,11 @@ class CallbackRecorder:
         keys.add(key)
         self._others_in[key] = keys
 
+    def outlive_task(self, key: Hashable) -> None:
+        """The task in which it began may be cancelled now, and its end is told later."""
+        with self._lock:
+            self._others_in.pop(key, set()).discard(key)
+
     def _task_has_ended(self, task: "asyncio.Task[Any]") -> None:
         keys = self._keys_in.pop(task, set())
         if task.cancelled():
