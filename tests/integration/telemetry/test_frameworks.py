@@ -537,48 +537,77 @@ async def test_a_tool_of_pydantic_ai_is_a_span(telemetry: AsyncTelemetryLogger, 
     assert [span["tool_name"] for span in spans if span["operation"] == "execute_tool"] == ["add", "add"]
 
 
-@pytest.mark.parametrize("scenario", ["breaks-off", "secret", "slow-stream"])
-@pytest.mark.parametrize("maker", ["openai", "anthropic"])
+CUTS = [*product(["breaks-off", "secret", "break", "cancel", "early"], ["openai", "anthropic"], [False, True])]
+"""How a stream ends, whose model it is, and whether a block is around. `early`: cancelled before anything arrives."""
+
+
+def model_of_pydantic_ai(maker: str, url: str) -> Any:
+    """A model of that maker, whose client sends nothing again."""
+    if maker == "openai":
+        from openai import AsyncOpenAI
+        from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        asked = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        return OpenAIChatModel("gpt-5-mini", provider=OpenAIProvider(openai_client=asked))
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    client = AsyncAnthropic(base_url=url, api_key="none", max_retries=0)
+    return AnthropicModel("claude-sonnet-4-5", provider=AnthropicProvider(anthropic_client=client))
+
+
+@pytest.mark.parametrize(("end", "maker", "in_block"), quick(CUTS, every=3))
 async def test_a_stream_of_pydantic_ai_that_is_cut_is_one_call_and_tells_why(
-    maker: str, scenario: str, telemetry: AsyncTelemetryLogger
+    end: str, maker: str, in_block: bool, telemetry: AsyncTelemetryLogger
 ) -> None:
-    """It breaks off, is refused, or its consumer leaves it: of all Pydantic AI tells the call alone that it is cancelled."""
+    """It breaks off, is refused, or is left: of all Pydantic AI tells the call alone that it is cancelled."""
     pydantic_ai = pytest.importorskip("pydantic_ai")
     from llm_service.telemetry.pydantic_ai import TelemetryCapability
 
+    scenario = end if end in {"breaks-off", "secret"} else "slow-stream"
+    begun = asyncio.Event()
     with ProviderServer() as server:
-        url = server.url(scenario)
-        if maker == "openai":
-            from pydantic_ai.models.openai import OpenAIChatModel
-            from pydantic_ai.providers.openai import OpenAIProvider
-
-            model: Any = OpenAIChatModel("gpt-5-mini", provider=OpenAIProvider(base_url=f"{url}/v1", api_key="none"))
-        else:
-            from anthropic import AsyncAnthropic
-            from pydantic_ai.models.anthropic import AnthropicModel
-            from pydantic_ai.providers.anthropic import AnthropicProvider
-
-            client = AsyncAnthropic(base_url=url, api_key="none", max_retries=0)
-            model = AnthropicModel("claude-sonnet-4-5", provider=AnthropicProvider(anthropic_client=client))
+        model = model_of_pydantic_ai(maker, server.url(scenario))
         agent = pydantic_ai.Agent(model, capabilities=[TelemetryCapability(telemetry)])
-        raised = None
-        try:
+
+        async def ask() -> None:
+            if end == "early":
+                begun.set()
             async with agent.run_stream("Why?") as result:
                 async for _ in result.stream_text(debounce_by=None):
-                    if scenario == "slow-stream":
+                    begun.set()
+                    if end == "break":
                         break
-        except Exception as error:  # noqa: BLE001 - of either client
-            raised = error
+
+        async def ask_around() -> None:
+            with telemetry.invocation("ask") if in_block else nullcontext():
+                await ask()
+
+        task = asyncio.create_task(ask_around())
+        if end in {"cancel", "early"}:
+            await begun.wait()
+            task.cancel()
+        (raised,) = await asyncio.gather(task, return_exceptions=True)
         server.released.set()
-    calls, _ = await rows(telemetry)
-    (call,) = calls
-    if scenario == "slow-stream":
-        assert (raised, call["status"], call["finish_reason"]) == (None, "success", "cancelled")
+    calls, spans = await rows(telemetry)
+    agents = [span for span in spans if span["operation"] == "invoke_agent"]
+    if end == "early":
+        assert len(calls) <= 1  # it may not have been asked yet
+        assert {(row["status"], row["error_type"]) for row in [*calls, *agents]} == {("error", "cancelled")}
+        return
+    (call,), (span,) = calls, agents
+    if end in {"break", "cancel"}:
+        assert isinstance(raised, asyncio.CancelledError) is (end == "cancel")
+        assert (call["status"], call["finish_reason"], call["stream"]) == ("success", "cancelled", 1)
+        assert (span["status"], span["error_type"]) == ("success", None)
     else:
-        assert raised is not None
         assert (call["status"], call["finish_reason"]) == ("error", None)
+        assert (span["status"], span["error_type"]) == ("error", type(raised).__name__)
+        if not call["source"].startswith("sdk:"):
+            assert (call["error_type"], call["http_status"]) == (span["error_type"], span["http_status"])
         assert call["error_type"] != "cancelled"
-        assert call["source"].startswith("sdk:") or call["error_type"] == type(raised).__name__
     assert SECRET not in str(calls)
 
 

@@ -37,7 +37,8 @@ class TelemetryCapability(AbstractCapability[Any]):
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._recorder = CallbackRecorder(telemetry, "pydantic-ai", ids_are_unique=True)
-        self._cut: dict[str | None, list[Hashable]] = {}
+        self._cut: dict[str | None, list[tuple[Hashable, Any]]] = {}
+        self._left: set[str | None] = set()
 
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Awaitable[Any]]) -> Any:
         """An agent runs."""
@@ -51,17 +52,31 @@ class TelemetryCapability(AbstractCapability[Any]):
         try:
             result = await handler()
         except BaseException as error:
-            self._end_cut(ctx, error)
-            self._recorder.end(key, error=error)
+            left = self._end_cut(ctx, error) and not isinstance(error, Exception)
+            self._recorder.end(key, error=None if left else error)
             raise
         self._end_cut(ctx, None)
         self._recorder.end(key)
         return result
 
-    def _end_cut(self, ctx: Any, error: BaseException | None) -> None:
-        """The run has ended, and tells why its request was cut: it failed, or its consumer went away."""
-        for key in self._cut.pop(text_of(ctx, "run_id"), ()):
-            self._recorder.end(key, error=error if isinstance(error, Exception) else CancelledError())
+    def _end_cut(self, ctx: Any, error: BaseException | None) -> bool:
+        """The run has ended, and tells why its request was cut: it failed, or its consumer went away.
+
+        Returns:
+            Whether the consumer of a stream that had begun went away.
+        """
+        run = text_of(ctx, "run_id")
+        left = run in self._left
+        self._left.discard(run)
+        for key, asked in self._cut.pop(run, ()):
+            if isinstance(error, Exception):
+                self._recorder.end(key, error=error)
+            elif _had_begun(asked):
+                left = True
+                self._recorder.end(key, **_LEFT)
+            else:
+                self._recorder.end(key, error=CancelledError())
+        return left
 
     async def wrap_model_request(
         self, ctx: Any, *, request_context: Any, handler: Callable[[Any], Awaitable[Any]]
@@ -78,13 +93,15 @@ class TelemetryCapability(AbstractCapability[Any]):
             response = await handler(request_context)
         except CancelledError:  # also where a stream fails, of which only the run tells
             self._recorder.outlive_task(key)
-            self._cut.setdefault(text_of(ctx, "run_id"), []).append(key)
+            self._cut.setdefault(text_of(ctx, "run_id"), []).append((key, ctx))
             raise
         except BaseException as error:
             self._recorder.end(key, error=error)
             raise
         try:
             found = _answer_of(response)
+            if _is_cut(response):
+                self._left.add(text_of(ctx, "run_id"))
         except Exception as failure:  # noqa: BLE001 - the program must not notice
             self._recorder.step_aside(failure)
             found = {}
@@ -120,6 +137,18 @@ def _place_asked(model: Any) -> Mapping[str, Any]:
     return {} if system is None or ":" in system else place_of(system, text_of(model, "base_url"))
 
 
+def _is_cut(response: Any) -> bool:
+    return text_of(response, "state") in {"incomplete", "interrupted"}
+
+
+def _had_begun(ctx: Any) -> bool:
+    """Whether the latest message of a request that was cut is an answer, of which something had arrived."""
+    messages = get(ctx, "messages")
+    if not isinstance(messages, list) or not messages or not _is_cut(messages[-1]):
+        return False
+    return bool(get(messages[-1], "parts")) or text_of(messages[-1], "provider_response_id") is not None
+
+
 def _answer_of(response: Any) -> dict[str, Any]:
     """What an answer says, in Pydantic AI's own form, whose counts are 0 where nothing is known."""
     return {
@@ -128,5 +157,5 @@ def _answer_of(response: Any) -> dict[str, Any]:
         "model_name": text_of(response, "model_name"),
         "response_id": text_of(response, "provider_response_id"),
         "finish_reason": text_of(response, "finish_reason"),
-        **(_LEFT if text_of(response, "state") in {"incomplete", "interrupted"} else {}),
+        **(_LEFT if _is_cut(response) else {}),
     }
