@@ -236,7 +236,7 @@ def reserve_for(
         operation = fields.get("operation")
         known["is_call"] = not is_span(operation)
         completion = fields.get("completion_tokens")
-        no_answer = operation == "embeddings" or (completion == 0 and completion is not False)
+        no_answer = operation == "embeddings" or (completion == 0 and not isinstance(completion, bool))
         request = ReservationRequest(hold_id=call.invocation_id, no_answer=no_answer, **known)
         return _reserved_as_told(call, planner, request) if told else reserved(planner, request)
 

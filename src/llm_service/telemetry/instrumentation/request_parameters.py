@@ -165,7 +165,7 @@ def _within(fields: Mapping[str, Any], holder: str) -> Mapping[str, Any] | None:
     """The parameters in a holder, by their names in snake case; None where it holds what nobody here can read."""
     held = fields.get(holder)
     try:
-        told = _mapping(held) if held else {}
+        told: Mapping[Any, Any] | None = _mapping(held) if held else {}
         return None if told is None else {snake(name): value for name, value in told.items() if isinstance(name, str)}
     except Exception:  # noqa: BLE001 - an object of a client's, which may raise anything
         return None
