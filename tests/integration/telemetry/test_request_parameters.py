@@ -448,6 +448,11 @@ def test_what_a_block_reserved_is_free_again_where_it_says_that_nothing_was_bill
 def test_each_of_several_prompts_is_answered(logger: TelemetryLogger) -> None:
     """Legacy completions take a list; parts of a prompt under other names are one."""
     one = held(logger, model="m", prompt="word", max_tokens=100)
+    with logger.budgets.reserve(model_name="m", prompt=["word"] * 10, max_tokens=100) as hold:
+        assert hold.usd >= 10 * one
+        hold.release()
+    with pytest.raises(UnknownPriceError):
+        held(logger, model="m", prompt="word", completion_tokens=False)
     assert held(logger, model="m", prompt=[Name("word")] * 10, max_tokens=100) >= 10 * one
     assert held(logger, model="m", prompt=["word"] * 10, max_tokens=100) >= 10 * one
     assert held(logger, model="m", prompt=["word"] * 2, n=5, max_tokens=100) >= 10 * one

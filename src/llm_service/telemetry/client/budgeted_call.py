@@ -235,7 +235,8 @@ def reserve_for(
         known |= {"hidden_tokens": asked.hidden_tokens, "unread": asked.unread, "beyond": beyond}
         operation = fields.get("operation")
         known["is_call"] = not is_span(operation)
-        no_answer = operation == "embeddings" or fields.get("completion_tokens") == 0
+        completion = fields.get("completion_tokens")
+        no_answer = operation == "embeddings" or (completion == 0 and not isinstance(completion, bool))
         request = ReservationRequest(hold_id=call.invocation_id, no_answer=no_answer, **known)
         return _reserved_as_told(call, planner, request) if told else reserved(planner, request)
 

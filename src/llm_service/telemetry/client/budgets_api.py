@@ -17,6 +17,7 @@ from llm_service.telemetry.client.reservation_plans import ReservationPlanner
 from llm_service.telemetry.client.reservation_requests import ReservationRequest
 from llm_service.telemetry.client.reservations import AsyncReservation, Reservation, reserve_now, reserved
 from llm_service.telemetry.client.steps import Steps, awaited, blocking, made
+from llm_service.telemetry.instrumentation.request_parameters import answers_to
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_check, read_holds, read_status
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import Amount
@@ -71,7 +72,7 @@ def reserve(
         agent_name=agent_name, tool_name=tool_name, model_name=model_name, request_model=request_model,
         provider=provider, user_id=user_id, session_id=session_id, run=run, trace_id=trace_id,
         usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
-        service_tier=service_tier, region=region,
+        answers=answers_to(prompt), service_tier=service_tier, region=region,
         justification=justification, lease=lease,
     ))  # fmt: skip
 

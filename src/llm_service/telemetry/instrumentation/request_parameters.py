@@ -30,7 +30,7 @@ from llm_service.telemetry.instrumentation.request_names import (
 )
 from llm_service.telemetry.instrumentation.request_tools import tools_in
 
-__all__ = ["LIMITS", "PARAMETERS", "Asked", "asked_in", "take_limit"]
+__all__ = ["LIMITS", "PARAMETERS", "Asked", "answers_to", "asked_in", "take_limit"]
 
 _ALL: Final = (*READ, *TIMES, *UNREAD, *BEYOND, *HOLDERS, *ORDINARY)
 _SPELT: Final = {snake(name): name for name in _ALL}
@@ -97,7 +97,7 @@ def _can_be_read(name: str, value: Any) -> bool:
 
 
 def _asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
-    answers = _prompts_in(fields.get("prompt"))
+    answers = answers_to(fields.get("prompt"))
     unknown = tuple(_unknown(fields)) if estimates else ()
     if PARAMETERS.isdisjoint(fields) and not (estimates and fields.keys() >= {*PROMPTS[:2]}):
         return Asked(fields, answers, beyond=unknown)
@@ -165,7 +165,7 @@ def _within(fields: Mapping[str, Any], holder: str) -> Mapping[str, Any] | None:
     """The parameters in a holder, by their names in snake case; None where it holds what nobody here can read."""
     held = fields.get(holder)
     try:
-        told = _mapping(held) if held else {}
+        told: Mapping[Any, Any] | None = _mapping(held) if held else {}
         return None if told is None else {snake(name): value for name, value in told.items() if isinstance(name, str)}
     except Exception:  # noqa: BLE001 - an object of a client's, which may raise anything
         return None
@@ -243,7 +243,7 @@ def _whole(value: object) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _prompts_in(prompt: object) -> int:
+def answers_to(prompt: object) -> int:
     """How many prompts there are, each with an answer of its own: legacy completions take a list of texts."""
     if not issubclass(type(prompt), list | tuple):  # a foreign object may raise when it is asked for its class
         return 1
