@@ -52,7 +52,7 @@ def quick_collections() -> None:
 
 
 _QUICK_CASES = 6
-_MEASURED_CASES = 12
+_MEASURED_CASES = 16
 _IMPORTS_A_FRAMEWORK = re.compile(r"\.(litellm|langchain|openai_agents|pydantic_ai|examples\.(?!_|local_provider).+)$")
 _UNMEASURED = pytest.StashKey[bool]()
 

@@ -243,15 +243,15 @@ def test_tokens_that_are_given_stand_for_what_is_read_and_not_for_what_is_billed
         held(logger, **asked, web_search_options={"search_context_size": "low"})
 
 
-@pytest.mark.parametrize("holder", [None, *HOLDERS])
 @pytest.mark.parametrize("name", ["tools", "functions", "toolConfig"])
 @pytest.mark.parametrize("tools", [["web_search"], {"type": "web_search"}, ({"type": "web_search"},)], ids=str)
 def test_a_tool_of_the_provider_is_refused_in_whatever_form_it_is_given(
-    tools: Any, name: str, holder: str | None, logger: TelemetryLogger
+    tools: Any, name: str, logger: TelemetryLogger
 ) -> None:
-    """By its name alone, and without a list, too: a server may take it."""
-    with pytest.raises(UnknownPriceError, match="web_search"):
-        held(logger, **ASKED, **({name: tools} if holder is None else {holder: {name: tools}}))
+    """By its name alone, and without a list, too, and within any holder: a server may take it."""
+    for holder in (None, *HOLDERS):
+        with pytest.raises(UnknownPriceError, match="web_search"):
+            held(logger, **ASKED, **({name: tools} if holder is None else {holder: {name: tools}}))
 
 
 @pytest.mark.parametrize("name", READ)
@@ -279,29 +279,26 @@ def test_a_number_of_answers_that_is_none_is_refused(name: str, odd: Any, logger
             held(logger, **ASKED, **asked)
 
 
-@pytest.mark.parametrize("holder", [None, *HOLDERS])
 @pytest.mark.parametrize("other", LIMITS_WITHIN)
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_largest_of_several_limits_is_reserved(
-    name: str, other: str, holder: str | None, logger: TelemetryLogger
-) -> None:
-    """Whichever of them the server takes."""
+def test_the_largest_of_several_limits_is_reserved(name: str, other: str, logger: TelemetryLogger) -> None:
+    """Whichever of them the server takes, beside each other or within a holder."""
     unlimited = {key: value for key, value in ASKED.items() if key != "max_tokens"}
-    for one, another in ((100, 5000), (5000, 100), (100, "5000"), (5000, 100.0)):
-        if holder is not None or (other in LIMITS and name != other):
-            more = {other: another} if holder is None else {holder: {other: another}}
-            assert held(logger, **unlimited, **{name: one}, **more) == held(logger, **unlimited, max_tokens=5000)
+    whole = held(logger, **unlimited, max_tokens=5000)
+    for holder in (None, *HOLDERS):
+        for one, another in ((100, 5000), (5000, 100), (100, "5000"), (5000, 100.0)):
+            if holder is not None or (other in LIMITS and name != other):
+                more = {other: another} if holder is None else {holder: {other: another}}
+                assert held(logger, **unlimited, **{name: one}, **more) == whole, (holder, one, another)
 
 
-@pytest.mark.parametrize("odd", [-1, -2, 0, "lots", 0.5, float("inf"), [100]], ids=str)
 @pytest.mark.parametrize("name", LIMITS_WITHIN)
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_a_limit_that_lifts_the_one_beside_it_is_refused(
-    holder: str, name: str, odd: Any, logger: TelemetryLogger
-) -> None:
+def test_a_limit_that_lifts_the_one_beside_it_is_refused(holder: str, name: str, logger: TelemetryLogger) -> None:
     """-1 is none for many servers; null, too, where it is sent."""
-    with pytest.raises(UnknownPriceError, match=rf"{holder}\.{name}"):
-        held(logger, **ASKED, **{holder: {name: odd}})
+    for odd in (-1, -2, 0, "lots", 0.5, float("inf"), [100]):
+        with pytest.raises(UnknownPriceError, match=rf"{holder}\.{name}"):
+            held(logger, **ASKED, **{holder: {name: odd}})
     if holder == "extra_body":
         with pytest.raises(UnknownPriceError, match=rf"{holder}\.{name}"):
             held(logger, **ASKED, **{holder: {name: None}})
@@ -309,14 +306,14 @@ def test_a_limit_that_lifts_the_one_beside_it_is_refused(
         assert held(logger, **ASKED, **{holder: {name: None}}) == held(logger, **ASKED)
 
 
-@pytest.mark.parametrize(("one", "other"), [*permutations(PROMPTS, 2)])
-def test_of_several_prompts_all_are_reserved(one: str, other: str, logger: TelemetryLogger) -> None:
+def test_of_several_prompts_all_are_reserved(logger: TelemetryLogger) -> None:
     """Which of them is sent is not known here."""
     asked = {"model": "m", "max_tokens": 100}
-    texts = {name: "hi" if name == "prompt" else [{"role": "user", "content": "hi"}] for name in (one, other)}
-    for name in (one, other):
-        long = LONG if name == "prompt" else [{"role": "user", "content": LONG}]
-        assert held(logger, **asked, **texts | {name: long}) >= held(logger, **asked, **{name: long})
+    for both in permutations(PROMPTS, 2):
+        texts = {name: "hi" if name == "prompt" else [{"role": "user", "content": "hi"}] for name in both}
+        for name in both:
+            long = LONG if name == "prompt" else [{"role": "user", "content": LONG}]
+            assert held(logger, **asked, **texts | {name: long}) >= held(logger, **asked, **{name: long}), both
 
 
 @pytest.mark.parametrize("name", BEYOND)
@@ -406,30 +403,20 @@ def test_no_value_of_a_parameter_raises_anything_of_its_own(
             pass
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*PARAMETERS, *LIMITS, "speed", "inference_geo", "of_nobody"} - {*ORDINARY, "modelId"})
-)
-def test_a_parameter_that_arguments_were_to_tell_and_do_not_is_refused(name: str, logger: TelemetryLogger) -> None:
-    """It may have made the call dearer; without a budget the call goes on."""
+def test_a_parameter_that_arguments_were_to_tell_and_do_not_is_refused(logger: TelemetryLogger) -> None:
+    """Each that is not ordinary may have made the call dearer; without a budget the call goes on."""
 
     def fails() -> Any:
-        raise KeyError(name)
+        raise KeyError
 
-    asked = {key: value for key, value in ASKED.items() if key != name}
-
-    @logger.instrumented(**asked, **{name: fails}, budget=True)
-    def ask() -> None:
-        raise AssertionError("it was let through")
-
-    with pytest.raises((UnknownPriceError, QueryError, RecordError)):
-        ask()
-    plain = {key: value for key, value in asked.items() if key not in LIMITS}
-
-    @logger.instrumented(**plain, **({} if name in LIMITS else {name: fails}))
-    def say() -> str:
-        return "said"
-
-    assert say() == "said"
+    for name in sorted({*PARAMETERS, *LIMITS, "speed", "inference_geo", "of_nobody"} - {*ORDINARY, "modelId"}):
+        asked = {key: value for key, value in ASKED.items() if key != name}
+        ask = logger.instrumented(**asked, **{name: fails}, budget=True)(lambda: "let through")
+        with pytest.raises((UnknownPriceError, QueryError, RecordError)):
+            ask()
+        plain = {key: value for key, value in asked.items() if key not in LIMITS}
+        say = logger.instrumented(**plain, **({} if name in LIMITS else {name: fails}))(lambda: "said")
+        assert say() == "said", name
 
 
 @pytest.mark.parametrize("prompt", [{"prompt": "hi"}, {"prompt_tokens": 5}, {"messages": ASKED["messages"]}])

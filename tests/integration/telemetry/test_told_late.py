@@ -16,7 +16,6 @@ from tests.provider_server import ProviderServer
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
 from llm_service.telemetry.instrumentation import kept_calls
-from llm_service.telemetry.instrumentation.frameworks import litellm as adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # theirs are not of interest here
 
@@ -98,6 +97,8 @@ def test_what_is_told_after_its_logger_is_closed_is_no_call_of_the_next(
     tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LiteLLM carries what it has not told over to the next loop, and tells all callbacks that there are then."""
+    from llm_service.telemetry.instrumentation.frameworks import litellm as adapter
+
     for number in range(4):
         path = tmp_path / f"{number}.db"
         with TelemetryLogger(path) as logger:

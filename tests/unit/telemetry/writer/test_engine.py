@@ -301,6 +301,23 @@ def test_a_child_ends_with_its_status_whatever_its_loggers_do(monkeypatch: pytes
     assert (one.calls, two.calls, ended) == (["exit"], ["exit"], [3])
 
 
+@pytest.mark.filterwarnings("ignore:a telemetry logger:ResourceWarning")
+def test_the_end_of_the_thread_that_forked_is_that_of_its_child(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it is the main thread, with whose end the interpreter does not end."""
+    ends = threading.Event()
+    forked = threading.Thread(target=ends.wait, args=(10,))
+    forked.start()
+    monkeypatch.setattr(shutdown, "main_thread", lambda: forked)
+    logger = TelemetryLogger(db, flush_interval=60, models=False, policies=False)
+    assert logger.log_invocation_nowait(InvocationRecord(agent_name="child"))
+    (ending,) = (one for one in threading.enumerate() if one.name == "llm-telemetry-end")
+    ends.set()
+    ending.join(10)
+    assert engine_of(logger).shutdown.closed
+    assert agents(db) == ["child"]
+    logger.close()
+
+
 def test_a_child_that_ends_writes_what_it_has_accepted(db: Path, logger: TelemetryLogger) -> None:
     """Nobody closes the logger that it inherited; where nothing waits, nothing is done."""
     log(logger, "child")
