@@ -17,6 +17,7 @@ from llm_service.config.schemas import ModelsConfig, PoliciesConfig
 from llm_service.errors import QueryError, RecordError, UnknownPriceError
 from llm_service.pricing.usage.leaves import snake
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.instrumentation import request_parameters
 from llm_service.telemetry.instrumentation.field_aliases import ALIASES
 from llm_service.telemetry.instrumentation.request_names import (
     BEYOND,
@@ -375,6 +376,19 @@ def test_a_holder_that_nobody_can_read_is_refused(holder: str, logger: Telemetry
     """It may hold anything."""
     with pytest.raises(UnknownPriceError, match=holder):
         held(logger, **ASKED, **{holder: object()})
+
+
+def test_what_raises_and_is_no_parameter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then what else was asked for."""
+
+    def fails(_prompt: object) -> int:
+        raise RuntimeError("hands off")
+
+    monkeypatch.setattr(request_parameters, "answers_to", fails)
+    for fields in ({"prompt": "hi"}, {"prompt": "hi", "n": 5}):
+        asked = request_parameters.asked_in(dict(fields), estimates=True)
+        assert asked.beyond
+        assert asked.fields["prompt"] == "hi"
 
 
 class Unreadable:

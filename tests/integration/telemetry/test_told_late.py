@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from tests.provider_server import ProviderServer
 
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
+from llm_service.telemetry.client import sync_client
 from llm_service.telemetry.instrumentation import kept_calls
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # theirs are not of interest here
@@ -114,6 +115,22 @@ def test_what_is_told_after_its_logger_is_closed_is_no_call_of_the_next(
             litellm.completion(**asked)
     assert rows(tmp_path / "bounded.db") == [SUCCESS] * 5
     assert len(adapter._begun) == 3
+
+
+def test_a_close_waits_for_ends_no_longer_than_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that nobody ends does not keep it."""
+
+    def looked(sink: object, deadline: float) -> None:
+        wait(sink, deadline)
+        waited.append(monotonic() >= deadline)
+
+    wait, waited = kept_calls.wait_for_late, list[bool]()
+    monkeypatch.setattr(kept_calls, "LATE_SECONDS", 3600)
+    monkeypatch.setattr(sync_client, "wait_for_late", looked)
+    logger = TelemetryLogger(tmp_path / "calls.db")
+    CallbackRecorder(logger, "mine").begin("forgotten", ends_with_request=True, request_model="m")
+    logger.close(timeout=0.01)
+    assert waited == [True]
 
 
 def test_a_call_whose_end_is_being_told_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

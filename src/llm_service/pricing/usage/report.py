@@ -8,7 +8,7 @@ from llm_service.pricing.usage.around import INSIDE, Around, unwrapped
 from llm_service.pricing.usage.leaves import UNREAD, Leaf, is_container, leaves, snake
 from llm_service.pricing.usage.parts import ENTRIES, ITERATIONS, add_iterations, add_requests, split
 from llm_service.pricing.usage.provider_tools import AMOUNT, Billed, billed_text
-from llm_service.pricing.usage.rules import fields_of, nothing
+from llm_service.pricing.usage.rules import FIELDS, fields_of, nothing
 from llm_service.pricing.usage.said import Said, role_of, said_in
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, KNOWN, OPENAI, SHAPES, Role, Shape
 from llm_service.pricing.usage.spelled import in_usual_spelling
@@ -21,10 +21,7 @@ REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path 
     map(snake, INSIDE)
 )
 """Top-level names of providers' reports, in snake case."""
-_COUNTED: Final = (
-    "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens",
-    "reasoning_tokens",
-)  # fmt: skip
+_COUNTED: Final = tuple(field for field in FIELDS if field not in {"total_tokens", "service_tier"})
 _NONE: Final[Mapping[Any, str]] = MappingProxyType({})
 
 

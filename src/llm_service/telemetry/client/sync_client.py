@@ -144,6 +144,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
             The truth about the records that were pending.
         """
         self._close_instruments()
-        wait_for_late(self._core)
         seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
-        return self._engine.shutdown.close(math.inf if seconds is None else monotonic() + seconds)
+        deadline = math.inf if seconds is None else monotonic() + seconds
+        wait_for_late(self._core, deadline)
+        return self._engine.shutdown.close(deadline)

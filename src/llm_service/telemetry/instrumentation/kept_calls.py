@@ -87,9 +87,9 @@ def is_late(sink: Sink | None) -> bool:
     return any(calls.is_told_late(sink) for calls in _all()) or sink in [*_telling.values()]
 
 
-def wait_for_late(sink: Sink) -> None:
-    """Wait until no end of a call is about to be told, at most a second: threads of frameworks tell it."""
-    deadline = monotonic() + LATE_SECONDS
+def wait_for_late(sink: Sink, deadline: float) -> None:
+    """Wait until no end of a call is about to be told, at most a second, or until `deadline` (monotonic seconds)."""
+    deadline = min(deadline, monotonic() + LATE_SECONDS)
     flush_late(sink)
     while is_late(sink) and monotonic() < deadline:
         sleep(LATE_POLL_SECONDS)

@@ -84,8 +84,10 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
         return _asked_in(fields, estimates=estimates)
     except Exception:  # noqa: BLE001 - an object of a client's, which may raise anything
         beyond = tuple(sorted(name for name in PARAMETERS & fields.keys() if not _can_be_read(name, fields[name])))
+        if not beyond:
+            return Asked(dict(fields), beyond=("a value that cannot be read",))
         left = {name: value for name, value in fields.items() if name not in beyond}
-        return (_asked_in(left, estimates=estimates) if beyond else Asked(left))._replace(beyond=beyond)
+        return asked_in(left, estimates=estimates)._replace(beyond=beyond)
 
 
 def _can_be_read(name: str, value: Any) -> bool:

@@ -27,7 +27,7 @@ from llm_service.telemetry.instrumentation.sdk.instruments import is_hooked
 from llm_service.telemetry.instrumentation.sdk.sdk_call import INHERITED, SdkCall
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["NEVER_ENDED", "FrameworkCall", "FrameworkSpan"]
+__all__ = ["LEFT", "NEVER_ENDED", "FrameworkCall", "FrameworkSpan"]
 
 NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_ended"}
 """What is known of a call whose end was never told."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from llm_service.extras import install
+from llm_service.telemetry.instrumentation.frameworks.framework_call import LEFT
 from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.frameworks.richest import counted
@@ -21,7 +22,7 @@ except ImportError as missing:
 
 __all__ = ["TelemetryCapability"]
 
-_LEFT: Final = {"finish_reason": "cancelled", "stream": True}
+_LEFT: Final = {**LEFT, "stream": True}
 """What is said of a stream whose consumer went away before its end."""
 
 

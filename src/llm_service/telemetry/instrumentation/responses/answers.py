@@ -142,7 +142,7 @@ def facts_of(answer: Any) -> dict[str, Any]:
     told = get(answer, "response_metadata")  # LangChain's messages
     told = told if is_mapping(told) else None
     found = {
-        "model_name": first_text(answer, _MODELS) or first_text(told, _MODELS),
+        "model_name": model_of(answer) or model_of(told),
         "response_id": first_text(answer, _IDS),
         "request_id": text_of(answer, "_request_id") or text_of(get(answer, "ResponseMetadata"), "RequestId"),
         "finish_reason": reason_of(answer) or first_text(told, REASONS),
